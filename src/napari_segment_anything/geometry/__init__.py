@@ -1,0 +1,1 @@
+"""Frames, planes, runs: where things are, in which unit."""

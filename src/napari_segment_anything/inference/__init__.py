@@ -1,0 +1,1 @@
+"""Encode an image once, decode many prompts."""

@@ -1,0 +1,204 @@
+"""Prompts on an encoded image -> masks: batched, torch, still at the decoder's size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..geometry.frames import ImageFrame
+from ..structures import Embedding
+from .model import Model
+from .runtime import running_precision
+from .windows import Window, WindowGrid, cut_windows
+
+OUTSIDE = -20.0
+"""Logit of what lies beyond a decode window: surely background."""
+
+
+@dataclass(frozen=True)
+class ModelPrompts:
+    """B prompts of one kind in model pixels; boxes and masks are optional.
+
+    ``points_xy`` (B, N, 2) float with ``point_labels`` (B, N) int, N may be 0; ``boxes_xyxy``
+    (B, 4); ``logits`` (B, 1, h, w), in the decode window.
+    """
+
+    points_xy: NDArray[np.float64]
+    point_labels: NDArray[np.int64]
+    boxes_xyxy: NDArray[np.float64] | None = None
+    logits: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class SelectedMasks:
+    """K masks (K, h, w), each in its window of the same image."""
+
+    logits: Tensor
+    windows: tuple[Window, ...]
+    grid: WindowGrid
+    frame: ImageFrame
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def full_size(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """Masks ``start`` to ``stop`` as logits at image size, (k, H, W) float.
+
+        A square model's masks go the reference's way: to model pixels, padding cut off, to the
+        image. A window's are sampled where it lies; around it is background.
+        """
+        logits, windows = self.logits[start:stop], self.windows[start:stop]
+        if self.grid.field_hw == (self.grid.side, self.grid.side) and self._is_square_canvas:
+            square = F.interpolate(logits[None], self.frame.canvas_hw, mode="bilinear")
+            h, w = self.frame.resized_hw
+            return F.interpolate(square[..., :h, :w], self.frame.size_hw, mode="bilinear")[0]
+        full = logits.new_full((len(windows), *self.frame.size_hw), OUTSIDE)
+        for mask, one, window in zip(full, logits, windows, strict=True):
+            rows, cols, at = window_in_image(window, self.grid, self.frame)
+            grid = torch.from_numpy(at).to(one)
+            sampled = F.grid_sample(
+                one[None, None], grid[None], padding_mode="border", align_corners=False
+            )
+            mask[rows, cols] = sampled[0, 0]
+        return full
+
+    @property
+    def _is_square_canvas(self) -> bool:
+        side = self.grid.side * self.grid.cell_px
+        return self.frame.canvas_hw == (side, side)
+
+
+@dataclass(frozen=True)
+class DecodedMasks:
+    """Answers to B prompts: ``logits`` (B, M, h, w) and predicted ``iou`` (B, M), float32."""
+
+    logits: Tensor
+    iou: Tensor
+    windows: tuple[Window, ...]
+    grid: WindowGrid
+    frame: ImageFrame
+
+    def select(self, keep: Tensor) -> SelectedMasks:
+        """Those of ``keep`` (B, M) bool, row by row, (K, h, w)."""
+        rows = keep.nonzero()[:, 0].tolist()
+        windows = tuple(self.windows[r] for r in rows)
+        return SelectedMasks(self.logits[keep], windows, self.grid, self.frame)
+
+
+def window_in_image(
+    window: Window, grid: WindowGrid, frame: ImageFrame
+) -> tuple[slice, slice, NDArray[np.float32]]:
+    """Image rows and columns that a window covers, and where each of them samples it.
+
+    The last is (rows, columns, 2), (x, y) in -1..1 over the window's square.
+    """
+    spans, samples = [], []
+    covered = (grid.side << window.level) * grid.cell_px
+    for start_cells, length, scale in zip(
+        window.origin_yx, frame.size_hw, frame.scale_xy[::-1], strict=True
+    ):
+        start = start_cells * grid.cell_px
+        centres = (np.arange(length) + 0.5) * scale
+        inside = np.flatnonzero((centres >= start) & (centres < start + covered))
+        low, high = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+        spans.append(slice(low, high))
+        samples.append(2 * (centres[low:high] - start) / covered - 1)
+    ys, xs = samples
+    at = np.stack(np.broadcast_arrays(xs[None, :], ys[:, None]), axis=-1)
+    return spans[0], spans[1], at.astype(np.float32)
+
+
+@torch.inference_mode()
+def decode(
+    model: Model,
+    embedding: Embedding,
+    prompts: ModelPrompts,
+    windows: Sequence[Window],
+    multimask: bool,
+) -> DecodedMasks:
+    """Decode each prompt in its window, all in one batch; three masks each, or one."""
+    tile = embedding.tiles[0]
+    grid = model.grid_for(tile.frame)
+    sam, device = model.sam, model.device
+    points = boxes = None
+    if prompts.points_xy.shape[1]:
+        moved = [grid.to_window_px(p, w) for p, w in zip(prompts.points_xy, windows, strict=True)]
+        coords = torch.as_tensor(np.stack(moved), dtype=torch.float32, device=device)
+        points = (coords, torch.as_tensor(prompts.point_labels, device=device))
+    if prompts.boxes_xyxy is not None:
+        corners = prompts.boxes_xyxy.reshape(-1, 2, 2)
+        moved = [grid.to_window_px(c, w) for c, w in zip(corners, windows, strict=True)]
+        boxes = torch.as_tensor(np.stack(moved), dtype=torch.float32, device=device)
+        boxes = boxes.reshape(-1, 4)
+    same = len(set(windows)) == 1  # then the decoder shares one embedding among the prompts
+    image = cut_windows(tile.features, list(windows[:1] if same else windows), grid.side)
+    with running_precision(device, model.precision):
+        sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=prompts.logits)
+        logits, iou = sam.mask_decoder(
+            image_embeddings=image,
+            image_pe=sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+        )
+    return DecodedMasks(logits.float(), iou.float(), tuple(windows), grid, tile.frame)
+
+
+def outgrown(decoded: DecodedMasks, least_iou: float = 0.5) -> NDArray[np.bool_]:
+    """(B,) True where the best mask meets an edge of its window with more field beyond."""
+    grid = decoded.grid
+    best = decoded.iou.argmax(1)
+    rows = torch.arange(len(best), device=best.device)
+    mask = decoded.logits[rows, best] > 0
+    rated = (decoded.iou[rows, best] >= least_iou).cpu().numpy()
+    edges = torch.stack(
+        [mask[:, 0].any(1), mask[:, -1].any(1), mask[..., 0].any(1), mask[..., -1].any(1)], dim=1
+    ).cpu().numpy()
+    beyond = np.empty_like(edges)
+    for row, window in enumerate(decoded.windows):
+        covered = grid.side << window.level
+        (y, x), (h, w) = window.origin_yx, grid.field_hw
+        beyond[row] = y > 0, y + covered < h, x > 0, x + covered < w
+    return np.asarray((edges & beyond).any(1) & rated)
+
+
+def decode_points(
+    model: Model, embedding: Embedding, points_xy: NDArray[np.floating]
+) -> DecodedMasks:
+    """One foreground point per prompt, (B, 2) image pixels -> three masks each.
+
+    Where `nano`'s answer outgrows its window, the next larger window answers instead.
+    """
+    frame = embedding.tiles[0].frame
+    grid = model.grid_for(frame)
+    at = frame.points_to_model(points_xy)
+    labels = np.ones((len(at), 1), np.int64)
+    prompts = ModelPrompts(at[:, None], labels)
+    windows = [grid.around(np.concatenate([p, p]), 0) for p in at]
+    decoded = decode(model, embedding, prompts, windows, multimask=True)
+    for level in range(1, grid.top_level + 1):
+        again = np.flatnonzero(outgrown(decoded))
+        again = again[[decoded.windows[i].level == level - 1 for i in again]] if len(again) else again
+        if len(again) == 0:
+            break
+        larger = [grid.around(np.concatenate([at[i], at[i]]), level) for i in again]
+        part = ModelPrompts(at[again][:, None], labels[again])
+        decoded = _replaced(decoded, again, decode(model, embedding, part, larger, multimask=True))
+    return decoded
+
+
+def _replaced(decoded: DecodedMasks, rows: NDArray[np.intp], new: DecodedMasks) -> DecodedMasks:
+    """``decoded`` with the given rows taken from ``new``."""
+    logits, iou = decoded.logits.clone(), decoded.iou.clone()
+    at = torch.as_tensor(rows, device=logits.device)
+    logits[at], iou[at] = new.logits, new.iou
+    windows = list(decoded.windows)
+    for row, window in zip(rows.tolist(), new.windows, strict=True):
+        windows[row] = window
+    return DecodedMasks(logits, iou, tuple(windows), decoded.grid, decoded.frame)

@@ -1,0 +1,74 @@
+"""A model ready to answer prompts: network, name, and where and how it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..geometry.frames import ImageFrame
+from ..modeling.sam import Sam
+from .windows import WindowGrid
+
+ZOOM_AREA_PX = 1024 * 1024
+MOST_ZOOM = 2.0
+MOST_AREA_PX = 4096 * 4096
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model's makers say of it: a sentence, and settings that suit it.
+
+    ``automask`` holds values of `AutoMaskSettings` that differ from the paper's defaults.
+    """
+
+    description: str = ""
+    automask: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """``precision`` is what was picked (fp32, bf16, fp16); ``digest`` names the weights."""
+
+    sam: Sam
+    name: str
+    device: torch.device
+    precision: str
+    digest: str
+    card: ModelCard = ModelCard()
+    precision_reason: str = "as asked"
+
+    @property
+    def encodes_any_size(self) -> bool:
+        """True for a fully convolutional encoder, False for one with a fixed square."""
+        return not self.sam.is_square
+
+    def frame_for(self, size_hw: tuple[int, int]) -> ImageFrame:
+        """Where an image of ``size_hw`` pixels lies in what the encoder sees."""
+        if not self.encodes_any_size:
+            return ImageFrame.fit_square(size_hw, self.sam.image_encoder.img_size)
+        zoom = natural_zoom(size_hw)
+        least = self.sam.prompt_encoder.input_image_size[0]
+        frame = ImageFrame.fit_zoom(size_hw, zoom, self.sam.image_encoder.canvas_multiple)
+        canvas = (max(least, frame.canvas_hw[0]), max(least, frame.canvas_hw[1]))
+        return ImageFrame(frame.size_hw, frame.resized_hw, canvas)
+
+    def grid_for(self, frame: ImageFrame) -> WindowGrid:
+        """The feature map of an image in ``frame``, and the decoder's windows on it."""
+        side = self.sam.prompt_encoder.image_embedding_size[0]
+        cell_px = self.sam.prompt_encoder.input_image_size[0] // side
+        h, w = frame.canvas_hw
+        return WindowGrid((h // cell_px, w // cell_px), cell_px, side)
+
+
+def natural_zoom(size_hw: tuple[int, int]) -> float:
+    """Model pixels per image pixel for a field that an encoder may see at any size.
+
+    Small fields are enlarged, up to twice, so that an object of ten pixels has room; fields of
+    a megapixel and more keep their pixels, up to 4096 x 4096, beyond which memory decides.
+    """
+    area = size_hw[0] * size_hw[1]
+    zoom = min(MOST_ZOOM, max(1.0, (ZOOM_AREA_PX / area) ** 0.5))
+    return float(min(zoom, (MOST_AREA_PX / area) ** 0.5))

@@ -1,0 +1,77 @@
+"""Device and precision: what was asked for -> what this machine runs well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """The precision picked and, in a few words, why."""
+
+    name: str
+    reason: str
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` -> a device that is there.
+
+    Raises:
+        ValueError: for any other name, or a device that this machine does not have.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    numbered = name == kind or (kind == "cuda" and index.isdigit())
+    if kind not in ("cpu", "cuda", "mps") or not numbered:
+        raise ValueError(f"Expected a device out of {', '.join(DEVICES)}, got {name!r}.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"Expected a CUDA device for {name!r}, found none; use device='cpu'.")
+    if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ValueError(f"Expected a CUDA device below cuda:{count}, got {name!r}.")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("Expected Apple's MPS for 'mps', found none; use device='cpu'.")
+    return torch.device(name)
+
+
+def pick_precision(name: str, device: torch.device) -> PrecisionChoice:
+    """``auto``, ``fp32``, ``bf16`` or ``fp16`` -> what runs on ``device``, and why.
+
+    ``auto`` is bf16 only where the hardware multiplies it natively, by matrix units.
+
+    Raises:
+        ValueError: for any other name, and for fp16 on a CPU, which has no units for it.
+    """
+    if name not in PRECISIONS:
+        raise ValueError(f"Expected a precision out of {', '.join(PRECISIONS)}, got {name!r}.")
+    if name == "fp16" and device.type == "cpu":
+        raise ValueError("Expected auto, fp32 or bf16 on a CPU, got 'fp16'; use 'auto'.")
+    if name != "auto":
+        return PrecisionChoice(name, "as asked")
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return PrecisionChoice("bf16", "this GPU multiplies it natively")
+        return PrecisionChoice("fp32", "this GPU has no native bf16")
+    if device.type == "cpu" and _cpu_has_matrix_units():
+        return PrecisionChoice("bf16", "this CPU has matrix units for it (AMX)")
+    return PrecisionChoice("fp32", f"no native bf16 known on this {device.type}")
+
+
+def _cpu_has_matrix_units() -> bool:
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(probe is not None and probe())
+
+
+def running_precision(device: torch.device, precision: str) -> torch.autocast:
+    """Context in which a model computes in ``precision`` (a name that was picked)."""
+    dtype = _DTYPES[precision]
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)

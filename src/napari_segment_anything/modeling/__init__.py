@@ -1,0 +1,1 @@
+"""The networks of Segment Anything; needs torch alone."""

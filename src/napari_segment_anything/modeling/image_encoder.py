@@ -1,0 +1,126 @@
+"""ViT image encoder with windowed and global attention (ViTDet; Kirillov et al. 2023, A.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .attention import Attention, window_partition, window_unpartition
+from .layers import LayerNorm2d, MLPBlock
+
+Progress = Callable[[int, int], None]
+NORM_EPS = 1e-6
+
+
+class PatchEmbed(nn.Module):
+    """Image patches -> tokens, by one strided convolution."""
+
+    def __init__(self, patch_size: int, in_chans: int, embed_dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_chans, embed_dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, H / patch, W / patch, embed_dim)."""
+        out: Tensor = self.proj(x)
+        return out.permute(0, 2, 3, 1)
+
+
+class Block(nn.Module):
+    """Transformer block; ``window_size`` 0 is global attention."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float,
+        qkv_bias: bool,
+        use_rel_pos: bool,
+        window_size: int,
+        input_size: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        seen = (window_size, window_size) if window_size else input_size
+        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.attn = Attention(dim, num_heads, qkv_bias, use_rel_pos, seen)
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = MLPBlock(dim, int(dim * mlp_ratio))
+        self.window_size = window_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, h, w, C) -> the same shape."""
+        seen = self.norm1(x)
+        if self.window_size:
+            size = (x.shape[1], x.shape[2])
+            windows, padded = window_partition(seen, self.window_size)
+            seen = window_unpartition(self.attn(windows), self.window_size, padded, size)
+        else:
+            seen = self.attn(seen)
+        x = x + seen
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class ImageEncoderViT(nn.Module):
+    """Square image -> embedding at a sixteenth of its side."""
+
+    def __init__(
+        self,
+        img_size: int = 1024,
+        patch_size: int = 16,
+        in_chans: int = 3,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        out_chans: int = 256,
+        qkv_bias: bool = True,
+        use_abs_pos: bool = True,
+        use_rel_pos: bool = True,
+        window_size: int = 14,
+        global_attn_indexes: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        self.img_size = img_size
+        side = img_size // patch_size
+        self.patch_embed = PatchEmbed(patch_size, in_chans, embed_dim)
+        self.pos_embed: nn.Parameter | None = None
+        if use_abs_pos:
+            self.pos_embed = nn.Parameter(torch.zeros(1, side, side, embed_dim))
+        self.blocks = nn.ModuleList(
+            Block(
+                embed_dim,
+                num_heads,
+                mlp_ratio,
+                qkv_bias,
+                use_rel_pos,
+                0 if i in global_attn_indexes else window_size,
+                (side, side),
+            )
+            for i in range(depth)
+        )
+        self.neck = nn.Sequential(
+            nn.Conv2d(embed_dim, out_chans, kernel_size=1, bias=False),
+            LayerNorm2d(out_chans),
+            nn.Conv2d(out_chans, out_chans, kernel_size=3, padding=1, bias=False),
+            LayerNorm2d(out_chans),
+        )
+
+    def forward(self, x: Tensor, progress: Progress | None = None) -> Tensor:
+        """(B, 3, img_size, img_size) normalised -> (B, out_chans, side / 16, side / 16).
+
+        ``progress(done, total)`` is called after each block; an exception from it cancels.
+        """
+        x = self.patch_embed(x)
+        if self.pos_embed is not None:
+            x = x + self.pos_embed
+        total = len(self.blocks) + 1
+        for done, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            if progress is not None:
+                progress(done, total)
+        out: Tensor = self.neck(x.permute(0, 3, 1, 2))
+        if progress is not None:
+            progress(total, total)
+        return out

@@ -1,0 +1,152 @@
+"""Sizes of the models, as values; a checkpoint of our own carries them as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from .conv_encoder import ConvEncoder
+from .dense_prompts import DensePromptEncoder, FusionBlock
+from .image_encoder import ImageEncoderViT
+from .mask_decoder import MaskDecoder
+from .prompt_encoder import PromptEncoder
+from .sam import PIXEL_MEAN, PIXEL_STD, Sam
+from .transformer import TwoWayTransformer
+
+
+@dataclass(frozen=True)
+class VitConfig:
+    """`ImageEncoderViT` of a square of ``img_size`` pixels."""
+
+    img_size: int = 1024
+    patch_size: int = 16
+    embed_dim: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    window_size: int = 14
+    global_attn_indexes: tuple[int, ...] = (2, 5, 8, 11)
+
+
+@dataclass(frozen=True)
+class ConvConfig:
+    """`ConvEncoder`, whose embedding of any size is decoded in windows of ``window_cells``."""
+
+    widths: tuple[int, ...] = (48, 96, 160, 192)
+    depths: tuple[int, ...] = (1, 2, 2, 2)
+    stem_chans: int = 24
+    window_cells: int = 32
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """Everything needed to build a `Sam`; the encoder's type says which kind it is."""
+
+    encoder: VitConfig | ConvConfig = VitConfig()
+    prompt_embed_dim: int = 256
+    decoder_depth: int = 2
+    decoder_heads: int = 8
+    decoder_mlp_dim: int = 2048
+    mask_in_chans: int = 16
+    iou_head_hidden_dim: int = 256
+    pixel_mean: tuple[float, ...] = PIXEL_MEAN
+    pixel_std: tuple[float, ...] = PIXEL_STD
+
+    def to_json(self) -> str:
+        """The configuration as JSON; `from_json` reads it back."""
+        kind = "conv" if isinstance(self.encoder, ConvConfig) else "vit"
+        return json.dumps({"encoder_kind": kind, **dataclasses.asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> SamConfig:
+        """Read `to_json`'s text.
+
+        Raises:
+            ValueError: not JSON, or not such a configuration; the message says what is wrong.
+        """
+        try:
+            raw = json.loads(text)
+            kinds: dict[str, type[VitConfig] | type[ConvConfig]]
+            kinds = {"vit": VitConfig, "conv": ConvConfig}
+            encoder = kinds[raw.pop("encoder_kind")](**_frozen(raw.pop("encoder")))
+            return cls(encoder=encoder, **_frozen(raw))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"Expected a model configuration, got {text[:200]!r}.") from error
+
+
+def _frozen(raw: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists as tuples; numbers only, no larger than a model could be."""
+    out = {}
+    for name, value in raw.items():
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(v, (int, float)) and 0 <= v <= 65536 for v in values):
+            raise ValueError(f"Expected numbers from 0 to 65536 for {name}, got {value!r}.")
+        out[name] = tuple(values) if isinstance(value, list) else value
+    return out
+
+
+VIT_B = SamConfig()
+VIT_L = SamConfig(
+    VitConfig(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23))
+)
+VIT_H = SamConfig(
+    VitConfig(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31))
+)
+NANO = SamConfig(
+    ConvConfig(),
+    prompt_embed_dim=128,
+    decoder_heads=4,
+    decoder_mlp_dim=256,
+    mask_in_chans=32,
+    iou_head_hidden_dim=128,
+)
+
+
+def tiny_vit_config(img_size: int = 128) -> SamConfig:
+    """A ViT model small enough for quick tests: random weights, every part of the real one."""
+    encoder = VitConfig(img_size, 16, 32, 2, 2, 3, (1,))
+    return SamConfig(
+        encoder, prompt_embed_dim=32, decoder_heads=2, decoder_mlp_dim=64, iou_head_hidden_dim=32
+    )
+
+
+def build_sam(config: SamConfig = VIT_B) -> Sam:
+    """A `Sam` of this size with random weights."""
+    dim = config.prompt_embed_dim
+    encoder, prompts, fusion = _encoder_parts(config)
+    transformer = TwoWayTransformer(
+        config.decoder_depth, dim, config.decoder_heads, config.decoder_mlp_dim
+    )
+    decoder = MaskDecoder(
+        transformer_dim=dim,
+        transformer=transformer,
+        iou_head_hidden_dim=config.iou_head_hidden_dim,
+        fusion=fusion,
+    )
+    return Sam(encoder, prompts, decoder, config.pixel_mean, config.pixel_std)
+
+
+def _encoder_parts(
+    config: SamConfig,
+) -> tuple[ImageEncoderViT | ConvEncoder, PromptEncoder, FusionBlock | None]:
+    """The parts that differ between a square ViT and a convolutional field encoder."""
+    size, dim = config.encoder, config.prompt_embed_dim
+    if isinstance(size, ConvConfig):
+        conv = ConvEncoder(size.widths, size.depths, size.stem_chans, dim)
+        cells = (size.window_cells, size.window_cells)
+        window_px = (cells[0] * conv.stride, cells[1] * conv.stride)
+        return conv, DensePromptEncoder(dim, cells, window_px, config.mask_in_chans), FusionBlock(dim)
+    vit = ImageEncoderViT(
+        img_size=size.img_size,
+        patch_size=size.patch_size,
+        embed_dim=size.embed_dim,
+        depth=size.depth,
+        num_heads=size.num_heads,
+        out_chans=dim,
+        window_size=size.window_size,
+        global_attn_indexes=size.global_attn_indexes,
+    )
+    side = size.img_size // size.patch_size
+    square = (size.img_size, size.img_size)
+    return vit, PromptEncoder(dim, (side, side), square, config.mask_in_chans), None

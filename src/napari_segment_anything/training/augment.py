@@ -1,0 +1,60 @@
+"""Microscopes differ: light, gain, colour, focus and noise, changed at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .synthesis import Rng, smooth_noise
+
+
+def flip_and_turn(rng: Rng, *maps: Tensor) -> list[Tensor]:
+    """The same quarter turns and mirroring for all ``maps`` (..., S, S)."""
+    turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+    out = []
+    for m in maps:
+        turned = torch.rot90(m, turns, (-2, -1))
+        out.append((turned.flip(-1) if mirror else turned).contiguous())
+    return out
+
+
+def augment_pixels(rng: Rng, image: Tensor) -> Tensor:
+    """(3, H, W) float 0..255 -> the same, changed by a random chain of what microscopes do."""
+    x = image / 255
+    if rng.random() < 0.25:
+        x = 1 - x
+    if rng.random() < 0.25:
+        x = x.mean(0, keepdim=True).expand(3, -1, -1)
+    if rng.random() < 0.6:
+        x = x.clamp(min=1e-4) ** float(np.exp(rng.normal(0, 0.35)))
+    if rng.random() < 0.5:
+        gain = torch.as_tensor(np.exp(rng.normal(0, 0.35)), dtype=x.dtype)
+        x = x * gain + float(rng.normal(0, 0.05))
+    if rng.random() < 0.25:
+        tint = np.exp(rng.normal(0, 0.2, 3))
+        x = x * torch.as_tensor(tint, dtype=x.dtype)[:, None, None]
+    if rng.random() < 0.2:
+        x = x[torch.as_tensor(rng.permutation(3))]
+    if rng.random() < 0.3:
+        height, width = x.shape[-2:]
+        shade = torch.from_numpy(smooth_noise(rng, (height, width), 0.7 * height))
+        x = x * (1 + float(rng.uniform(0.05, 0.25)) * shade)
+    if rng.random() < 0.25:
+        x = _blurred(x, float(rng.uniform(0.6, 2.2)))
+    if rng.random() < 0.35:
+        sigma = float(rng.uniform(0.01, 0.08))
+        x = x + sigma * torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
+    return x.clamp(0, 1) * 255
+
+
+def _blurred(image: Tensor, sigma: float) -> Tensor:
+    """(3, H, W) blurred by a Gaussian of ``sigma`` pixels."""
+    radius = max(1, round(2.5 * sigma))
+    at = torch.arange(-radius, radius + 1, dtype=image.dtype)
+    kernel = torch.exp(-(at**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    x = F.pad(image[:, None], (radius, radius, radius, radius), mode="replicate")
+    x = F.conv2d(x, kernel.view(1, 1, -1, 1))
+    return F.conv2d(x, kernel.view(1, 1, 1, -1))[:, 0]

@@ -1,0 +1,149 @@
+"""Labelled images -> training crops with their objects, at the scale at which the model works."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.io import imread
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from ..inference.preprocess import to_rgb8
+from .augment import augment_pixels, flip_and_turn
+from .synthesis import LabelledImage, Rng, synthesise
+
+
+def image_kind(image: NDArray[np.uint8]) -> str:
+    """Kind of a nuclei image by its colour and brightness, (H, W, 3) uint8."""
+    spread = np.ptp(image.astype(np.int16), axis=-1).max()
+    if spread >= 8:
+        return "stained tissue"
+    return "fluorescence" if image.mean() < 100 else "bright field"
+
+
+def load_folder(folder: Path, split: str) -> list[LabelledImage]:
+    """Images of ``split`` from ``folder``: images/NAME, labels/NAME and split.csv (image, split).
+
+    Raises:
+        FileNotFoundError: naming what the folder should hold.
+    """
+    table = folder / "split.csv"
+    if not table.is_file():
+        raise FileNotFoundError(
+            f"Expected {table} beside images/ and labels/, found none; give the data set's folder."
+        )
+    with table.open(newline="") as lines:
+        names = [row["image"] for row in csv.DictReader(lines) if row["split"] == split]
+    loaded = []
+    for name in names:
+        raw = imread(folder / "images" / name)
+        image = to_rgb8(raw)
+        labels = imread(folder / "labels" / name).astype(np.int32)
+        loaded.append(LabelledImage(image, labels, image_kind(image), raw))
+    return loaded
+
+
+def natural_zoom(size_hw: tuple[int, int]) -> float:
+    """Model pixels per image pixel: small fields are doubled, 1 Mpx and more stay as they are."""
+    h, w = size_hw
+    return float(np.clip(np.sqrt(1024 * 1024 / (h * w)), 1.0, 2.0))
+
+
+@dataclass(frozen=True)
+class Crop:
+    """``image`` (3, S, S) float 0..255 with ``inside`` (1, S, S) 0 beyond the image's edge,
+    and ``labels`` (S, S) int64."""
+
+    image: Tensor
+    inside: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How crops are drawn; ``zoom_spread`` is the deviation of log2 of the zoom."""
+
+    side_px: int = 384
+    zoom_spread: float = 0.5
+    synthetic_part: float = 0.3
+
+
+def cut_crop(source: LabelledImage, rng: Rng, settings: CropSettings) -> Crop:
+    """A square crop that holds an object of ``source`` drawn at random, at a random zoom."""
+    side = settings.side_px
+    size = source.labels.shape
+    ids = np.unique(source.labels)
+    ids = ids[ids > 0]
+    zoom = natural_zoom((size[0], size[1])) * 2.0 ** rng.normal(0, settings.zoom_spread)
+    anchor = np.asarray(size) / 2
+    if len(ids):
+        ys, xs = np.nonzero(source.labels == rng.choice(ids))
+        anchor = np.asarray([ys.mean(), xs.mean()])
+        extent = max(np.ptp(ys), np.ptp(xs)) + 1
+        zoom = float(np.clip(zoom, 7.0 / extent, 0.9 * side / extent))
+    native = max(8, round(side / zoom))
+    start = []
+    for at, length in zip(anchor, size, strict=True):
+        low = at - native * rng.uniform(0.25, 0.75)
+        start.append(int(np.clip(low, 0, max(0, length - native))))
+    window = (slice(start[0], start[0] + native), slice(start[1], start[1] + native))
+    image = torch.from_numpy(np.ascontiguousarray(source.image[window])).permute(2, 0, 1)
+    labels = torch.from_numpy(np.ascontiguousarray(source.labels[window]))
+    return _resized(image, labels, side / native, side)
+
+
+def _resized(image: Tensor, labels: Tensor, zoom: float, side: int) -> Crop:
+    """Resize by ``zoom`` and pad at right and bottom to ``side``."""
+    size = [min(side, max(1, round(n * zoom))) for n in labels.shape]
+    pixels = F.interpolate(image[None].float(), size, mode="bilinear", antialias=zoom < 1)[0]
+    ids = F.interpolate(labels[None, None].double(), size, mode="nearest-exact")[0, 0]
+    pad = (0, side - size[1], 0, side - size[0])
+    inside = F.pad(torch.ones(1, *size), pad)
+    return Crop(F.pad(pixels, pad), inside, F.pad(ids, pad).to(torch.int64))
+
+
+class CropBatches(Dataset[Crop]):
+    """Batch number -> a batch of crops; the number and the seed decide it, so a run can resume."""
+
+    def __init__(
+        self,
+        real: Sequence[LabelledImage],
+        settings: CropSettings,
+        batch: int,
+        seed: int,
+        synthetic_pool: int = 600,
+    ) -> None:
+        self.real = list(real)
+        self.settings, self.batch, self.seed = settings, batch, seed
+        self.synthetic = [
+            synthesise(np.random.default_rng((seed, 7, i)), _pool_size(i))
+            for i in range(synthetic_pool)
+        ]
+
+    def __getitem__(self, step: int) -> Crop:
+        """Crops of one step, stacked."""
+        rng = np.random.default_rng((self.seed, 1, step))
+        crops = [self._one(rng) for _ in range(self.batch)]
+        return Crop(
+            torch.stack([c.image for c in crops]),
+            torch.stack([c.inside for c in crops]),
+            torch.stack([c.labels for c in crops]),
+        )
+
+    def _one(self, rng: Rng) -> Crop:
+        drawn = not self.real or rng.random() < self.settings.synthetic_part
+        pool = self.synthetic if drawn else self.real
+        crop = cut_crop(pool[int(rng.integers(len(pool)))], rng, self.settings)
+        image, inside, labels = flip_and_turn(rng, crop.image, crop.inside, crop.labels)
+        return Crop(augment_pixels(rng, image) * inside, inside, labels)
+
+
+def _pool_size(index: int) -> tuple[int, int]:
+    return (256, 256) if index % 3 else (400, 400)

@@ -1,0 +1,77 @@
+"""Train the built-in model: ``python -m napari_segment_anything.training.nano --data FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from ..modeling.sizes import NANO, build_sam
+from ..zoo.checkpoint import write_checkpoint
+from .data import CropBatches, CropSettings, load_folder
+from .trainer import Trainer, TrainSettings
+
+log = logging.getLogger(__name__)
+
+
+def train(data: Path, folder: Path, settings: TrainSettings, crops: CropSettings) -> Path:
+    """Train `nano` on the train images of ``data`` and on synthesis; returns the weights' path.
+
+    The run's state is in ``folder``; started again, it goes on where it was.
+    """
+    torch.manual_seed(settings.seed)
+    sam = build_sam(NANO)
+    trainer = Trainer(sam.to(memory_format=torch.channels_last), settings, folder)
+    resumed = trainer.resume()
+    log.info("%s at step %d of %d", "resumed" if resumed else "new", trainer.step, settings.steps)
+    batches = CropBatches(load_folder(data, "train"), crops, settings.batch, settings.seed)
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(trainer.step, settings.steps),
+        num_workers=1,
+        prefetch_factor=3,
+    )
+    sums: dict[str, list[float]] = {}
+    since = time.monotonic()
+    for batch in loader:
+        for name, value in trainer.train_step(batch).items():
+            sums.setdefault(name, []).append(value)
+        if trainer.step % 25 == 0:
+            means = "  ".join(f"{k} {sum(v) / len(v):.3f}" for k, v in sorted(sums.items()))
+            log.info("step %d  %.2f s each  %s", trainer.step, (time.monotonic() - since) / 25, means)
+            sums, since = {}, time.monotonic()
+        if trainer.step % settings.save_every == 0:
+            trainer.save()
+            write_weights(trainer)
+    trainer.save()
+    return write_weights(trainer)
+
+
+def write_weights(trainer: Trainer) -> Path:
+    """The averaged weights as half-precision safetensors in the run's folder."""
+    path = trainer.folder / "nano.safetensors"
+    write_checkpoint(path, trainer.averaged, NANO, {"name": "nano", "step": str(trainer.step)}, half=True)
+    return path
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Train the built-in nano model.")
+    parser.add_argument("--data", type=Path, required=True, help="images/, labels/, split.csv")
+    parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="state and weights")
+    parser.add_argument("--steps", type=int, default=TrainSettings.steps)
+    parser.add_argument("--seed", type=int, default=TrainSettings.seed)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    settings = TrainSettings(steps=args.steps, seed=args.seed)
+    path = train(args.data, args.out, settings, CropSettings())
+    log.info("weights in %s", path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Images drawn by code, with their labels: shapes and looks that a nuclei set does not have.
+
+Blobs (touching or apart), rings, rods, filaments and textured regions, light on dark and dark on
+light, under uneven illumination and noise. Drawn with NumPy from a generator, so a seed
+reproduces a set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Rng = np.random.Generator
+Grid = NDArray[np.float32]
+KINDS = ("blobs", "rings", "rods", "filaments", "regions")
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """``image`` (H, W, 3) uint8 with ``labels`` (H, W) int32, 0 background; ``kind`` names it.
+
+    ``raw`` is the image as it lies on disk, where it came from there.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    kind: str
+    raw: NDArray[Any] | None = None
+
+
+def smooth_noise(rng: Rng, size: tuple[int, int], scale_px: float) -> Grid:
+    """(H, W) Gaussian noise of correlation length ``scale_px``, mean 0, deviation 1."""
+    coarse = [max(2, int(np.ceil(s / scale_px)) + 3) for s in size]
+    field = ndimage.zoom(rng.standard_normal(coarse), scale_px, order=1)
+    field = field[: size[0], : size[1]]
+    if field.shape != size:
+        field = np.pad(field, [(0, s - f) for s, f in zip(size, field.shape, strict=True)], "edge")
+    return ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32)
+
+
+def _local_grid(
+    centre: NDArray[np.floating], reach: float, size: tuple[int, int]
+) -> tuple[tuple[slice, slice], Grid, Grid] | None:
+    """Window of half-side ``reach`` around (y, x), with its pixels' offsets; None if outside."""
+    low = np.maximum(np.floor(centre - reach).astype(int), 0)
+    high = np.minimum(np.ceil(centre + reach).astype(int) + 1, size)
+    if (high <= low).any():
+        return None
+    y, x = np.mgrid[low[0] : high[0], low[1] : high[1]].astype(np.float32)
+    window = (slice(low[0], high[0]), slice(low[1], high[1]))
+    return window, y - np.float32(centre[0]), x - np.float32(centre[1])
+
+
+def _blob_radius(rng: Rng, angle: Grid, radius: float) -> Grid:
+    """Radius of a wobbly outline at each ``angle``."""
+    outline = np.ones_like(angle)
+    for k in range(2, 5):
+        outline += rng.normal(0, 0.09 / (k - 1)) * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
+    return radius * outline
+
+
+def _blob(rng: Rng, y: Grid, x: Grid, radius: float, kind: str) -> NDArray[np.bool_]:
+    """One object of ``kind`` around the origin of the offsets ``y``, ``x``."""
+    turn = rng.uniform(0, np.pi)
+    u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    if kind == "rods":
+        width = radius * rng.uniform(0.25, 0.45)
+        bend = rng.normal(0, 0.25) / radius
+        along = np.maximum(np.abs(u) - (radius - width), 0)
+        inside: NDArray[np.bool_] = np.hypot(along, v - bend * u * u) < width
+        return inside
+    stretch = rng.uniform(1.0, 1.6)
+    u, v = u * np.sqrt(stretch), v / np.sqrt(stretch)
+    distance = np.hypot(u, v)
+    outer = _blob_radius(rng, np.arctan2(v, u), radius * 0.85)
+    inside = distance < outer
+    if kind == "rings":
+        inside &= distance > outer * rng.uniform(0.35, 0.65)
+    return inside
+
+
+def _filament(rng: Rng, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """A wandering line a few pixels wide."""
+    steps = int(rng.integers(40, 140))
+    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.13, steps))
+    path = rng.uniform(0, size, 2)[:, None] + 1.5 * np.cumsum([np.sin(heading), np.cos(heading)], 1)
+    y, x = np.rint(path).astype(int)
+    keep = (y >= 0) & (y < size[0]) & (x >= 0) & (x < size[1])
+    line = np.zeros(size, bool)
+    line[y[keep], x[keep]] = True
+    return np.asarray(ndimage.distance_transform_edt(~line) < rng.uniform(1.5, 4.0))
+
+
+def draw_objects(rng: Rng, size: tuple[int, int], kind: str) -> NDArray[np.int32]:
+    """(H, W) labels with objects of ``kind``; later objects go under earlier ones."""
+    labels = np.zeros(size, np.int32)
+    if kind == "regions":
+        return _draw_regions(rng, size)
+    if kind == "filaments":
+        for label in range(1, int(rng.integers(2, 7))):
+            labels[_filament(rng, size) & (labels == 0)] = label
+        return labels
+    typical = float(np.exp(rng.uniform(np.log(4), np.log(min(size) / 5))))
+    cover = rng.uniform(0.05, 0.5)
+    count = int(np.clip(cover * size[0] * size[1] / (np.pi * typical**2), 2, 250))
+    clusters = rng.uniform(0, size, (max(1, count // 6), 2))
+    touching = rng.random() < 0.6
+    for label in range(1, count + 1):
+        if touching and rng.random() < 0.7:
+            centre = clusters[rng.integers(len(clusters))] + rng.normal(0, 1.6 * typical, 2)
+        else:
+            centre = rng.uniform(0, size, 2)
+        radius = typical * float(np.exp(rng.normal(0, 0.2)))
+        local = _local_grid(centre, 2.0 * radius + 2, size)
+        if local is None:
+            continue
+        window, y, x = local
+        shape = _blob(rng, y, x, max(radius, 2.5), kind)
+        taken = labels[window] > 0
+        if (shape & taken).sum() > 0.35 * shape.sum():
+            continue
+        labels[window][shape & ~taken] = label
+    return labels
+
+
+def _draw_regions(rng: Rng, size: tuple[int, int]) -> NDArray[np.int32]:
+    """A few large patches with wavy borders: tissue, colonies, cut-outs of a texture."""
+    seeds = rng.uniform(0, size, (int(rng.integers(4, 14)), 2))
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    warp = 0.06 * min(size)
+    y = y + warp * smooth_noise(rng, size, 24)
+    x = x + warp * smooth_noise(rng, size, 24)
+    nearest = np.argmin([np.hypot(y - sy, x - sx) for sy, sx in seeds], axis=0)
+    labels = (nearest + 1).astype(np.int32)
+    background = rng.random(len(seeds) + 1) < 0.4
+    background[1] = False
+    labels[background[labels]] = 0
+    return labels
+
+
+def _texture(rng: Rng, size: tuple[int, int]) -> Grid:
+    """(H, W) mean 0: plain, grainy or striped."""
+    kind = rng.integers(4)
+    if kind == 0:
+        return np.zeros(size, np.float32)
+    if kind == 3:
+        y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+        turn, period = rng.uniform(0, np.pi), rng.uniform(4, 16)
+        return np.sin((x * np.cos(turn) + y * np.sin(turn)) * np.float32(2 * np.pi / period))
+    return smooth_noise(rng, size, float(rng.uniform(1.5, 8)))
+
+
+def paint(rng: Rng, labels: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """(H, W) labels -> (H, W, 3) uint8: intensities, textures, shading, blur and noise."""
+    size = labels.shape
+    count = int(labels.max())
+    contrast = rng.uniform(0.12, 0.6) * (1 if rng.random() < 0.65 else -1)
+    base = rng.uniform(0.05, 0.4) if contrast > 0 else rng.uniform(0.6, 0.95)
+    levels = np.concatenate([[0.0], contrast * np.exp(rng.normal(0, 0.25, count))]).astype(np.float32)
+    tone = levels[labels]
+    if rng.random() < 0.4:  # brighter or darker towards the border, as membranes and domes are
+        depth = ndimage.distance_transform_edt(labels > 0).astype(np.float32)
+        tone = tone * (1 + rng.uniform(-0.5, 0.4) * np.exp(-depth / rng.uniform(1.5, 6)))
+    grain = rng.uniform(0, 0.12)
+    light = base + tone + grain * np.where(labels > 0, _texture(rng, size), _texture(rng, size))
+    if rng.random() < 0.5:
+        light = light * (1 + rng.uniform(0.05, 0.3) * smooth_noise(rng, size, 0.6 * min(size)))
+    light = light + rng.uniform(0, 0.06) * smooth_noise(rng, size, float(rng.uniform(20, 80)))
+    light = ndimage.gaussian_filter(light, rng.uniform(0.3, 1.8))
+    light = light + rng.uniform(0, 0.08) * rng.standard_normal(size)
+    gain = np.ones(3)
+    offset = np.zeros(3)
+    if rng.random() < 0.35:
+        gain, offset = rng.uniform(0.4, 1.2, 3), rng.uniform(-0.1, 0.2, 3)
+    return np.clip(255 * (light[..., None] * gain + offset), 0, 255).astype(np.uint8)
+
+
+def synthesise(rng: Rng, size: tuple[int, int] = (256, 256)) -> LabelledImage:
+    """One random image with its labels."""
+    kind = str(rng.choice(KINDS, p=[0.45, 0.15, 0.15, 0.1, 0.15]))
+    labels = draw_objects(rng, size, kind)
+    return LabelledImage(paint(rng, labels), labels, f"synthetic {kind}")

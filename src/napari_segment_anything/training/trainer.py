@@ -1,0 +1,160 @@
+"""Train a promptable model from labelled images; stops anywhere and resumes exactly."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..modeling.conv_encoder import ConvEncoder
+from ..modeling.sam import Sam
+from .data import Crop
+from .losses import dense_loss
+from .prompting import FIRST_PROMPTS, Tally, draw_targets, interactive_loss
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Schedule and optimiser of one run."""
+
+    steps: int = 3500
+    warmup_steps: int = 200
+    learning_rate: float = 1e-3
+    final_rate: float = 0.01
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    ema_decay: float = 0.998
+    batch: int = 4
+    prompts_per_crop: int = 7
+    round_shares: tuple[float, ...] = (0.4, 0.4, 0.2)
+    dense_weight: float = 1.0
+    seed: int = 0
+    save_every: int = 100
+    bf16: bool = True
+
+    def rate(self, step: int) -> float:
+        """Learning rate at ``step``: linear warm-up, then half a cosine down to ``final_rate``."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        low = self.final_rate
+        return self.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1, done))))
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices and kernels decay; biases, norms and embeddings do not."""
+    decayed, free = [], []
+    for name, p in model.named_parameters():
+        (decayed if p.ndim >= 2 and "embed" not in name and "token" not in name else free).append(p)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+
+
+class Trainer:
+    """One run in ``folder``: its model, optimiser and moving average, and where it stands."""
+
+    def __init__(self, sam: Sam, settings: TrainSettings, folder: Path) -> None:
+        self.sam = sam.train()
+        self.settings = settings
+        self.folder = folder
+        self.averaged = copy.deepcopy(sam).eval().requires_grad_(False)
+        groups = parameter_groups(sam, settings.weight_decay)
+        self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.step = 0
+
+    @property
+    def state_file(self) -> Path:
+        """Where the run's whole state is kept."""
+        return self.folder / "state.pt"
+
+    def resume(self) -> bool:
+        """Continue from the saved state, if there is one."""
+        if not self.state_file.is_file():
+            return False
+        state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        self.sam.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = int(state["step"])
+        return True
+
+    def save(self) -> None:
+        """Write the whole state, replacing the last one only when it is complete."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "model": self.sam.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+        partial = self.state_file.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.state_file)
+        (self.folder / "settings.json").write_text(json.dumps(asdict(self.settings), indent=1))
+
+    def train_step(self, crops: Crop) -> dict[str, float]:
+        """One update from a batch of crops; returns the mean of each thing measured."""
+        started = time.perf_counter()
+        settings = self.settings
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.rate(self.step)
+        tally = Tally()
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+            loss = self._loss(crops, generator, tally)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.sam.parameters(), settings.clip_norm)
+        self.optimiser.step()
+        self._average()
+        self.step += 1
+        measured = {"loss": float(loss.detach()), **tally.means()}
+        return {**measured, "seconds": time.perf_counter() - started}
+
+    def _loss(self, crops: Crop, generator: torch.Generator, tally: Tally) -> Tensor:
+        encoder = self.sam.image_encoder
+        pixels = (crops.image - self.sam.pixel_mean) / self.sam.pixel_std * crops.inside
+        features = encoder(pixels.contiguous(memory_format=torch.channels_last)).float()
+        low_labels = crops.labels[:, ::2, ::2]
+        loss = features.new_zeros(())
+        if isinstance(encoder, ConvEncoder) and self.settings.dense_weight:
+            dense = dense_loss(encoder.dense_head(features).float(), low_labels)
+            tally.add("dense", dense.detach())
+            loss = loss + self.settings.dense_weight * dense
+        targets = draw_targets(low_labels, self.settings.prompts_per_crop, generator)
+        share = torch.tensor(list(FIRST_PROMPTS.values()))
+        shares = torch.tensor(self.settings.round_shares)
+        kinds = torch.multinomial(share, max(1, len(targets.ids)), True, generator=generator)
+        for index, kind in enumerate(FIRST_PROMPTS):
+            rows = kinds[: len(targets.ids)] == index
+            if kind != "point":  # a box or a mask drawn on nothing is no prompt
+                rows &= targets.ids > 0
+            if not bool(rows.any()):
+                continue
+            rounds = 1 + int(torch.multinomial(shares, 1, generator=generator))
+            part = interactive_loss(
+                self.sam, features, crops.labels, targets.rows(rows), kind, rounds, generator, tally
+            )
+            loss = loss + part * (float(rows.sum()) / len(rows)) * 2 / (1 + rounds)
+        return loss
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the averaged weights towards the trained ones; quick at first."""
+        decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
+        trained = self.sam.state_dict()
+        for name, mean in self.averaged.state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(trained[name].to(mean.dtype), 1 - decay)
+            else:
+                mean.copy_(trained[name])

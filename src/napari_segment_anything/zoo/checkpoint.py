@@ -1,0 +1,170 @@
+"""Checkpoint files: what they hold, read without ever running code out of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..modeling.sam import Sam
+from ..modeling.sizes import VIT_B, VIT_H, VIT_L, SamConfig, build_sam
+
+CONFIG_KEY = "sam_config"
+PATCH_KEY = "image_encoder.patch_embed.proj.weight"
+BY_WIDTH = {768: VIT_B, 1024: VIT_L, 1280: VIT_H}
+
+
+class CheckpointError(ValueError):
+    """A file that is not what it should be; the message names it, what was expected and found."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checked file: its keys and shapes are exactly those of a model of ``config``.
+
+    ``digest`` is the sha256 of the file; ``metadata`` the texts that our own files carry.
+    """
+
+    state_dict: Mapping[str, Tensor]
+    config: SamConfig
+    digest: str
+    metadata: Mapping[str, str]
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read an official ``.pth``, a micro-sam checkpoint or a ``.safetensors`` file, on the CPU.
+
+    Raises:
+        CheckpointError: missing, truncated, foreign or tampered; nothing has been changed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"Expected a checkpoint file at {path}, found none.")
+    if path.suffix == ".safetensors":
+        state, metadata = _read_safetensors(path)
+    else:
+        state, metadata = _read_torch(path), {}
+    if any(key.startswith("image_encoder.patch_embed.seq.") for key in state):
+        raise CheckpointError(
+            f"{path}: found MobileSAM's TinyViT encoder (vit_t), which is not supported yet; "
+            "use a vit_b, vit_l or vit_h checkpoint."
+        )
+    config = _config_of(path, state, metadata)
+    _check_shapes(path, state, config)
+    return Checkpoint(state, config, file_digest(path), metadata)
+
+
+def write_checkpoint(
+    path: str | Path,
+    sam: Sam,
+    config: SamConfig,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    half: bool = False,
+) -> None:
+    """Write a model with its configuration as safetensors; the file appears whole or not at all.
+
+    ``half`` stores floating tensors in 16 bits; they are read back as 32.
+    """
+    path = Path(path)
+    state = {}
+    for name, tensor in sam.state_dict().items():
+        stored = tensor.half() if half and tensor.is_floating_point() else tensor
+        state[name] = stored.detach().cpu().contiguous().clone()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    os.close(handle)
+    try:
+        save_file(state, partial, {**(metadata or {}), CONFIG_KEY: config.to_json()})
+        Path(partial).replace(path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = dict(file.metadata() or {})
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: expected a complete safetensors file, found one that cannot be read "
+            f"({error}); download or export it again."
+        ) from error
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, metadata
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    """State dict of an official or micro-sam file, its keys as in the official ones."""
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the reader raises many types for foreign bytes
+        raise CheckpointError(
+            f"{path}: expected a PyTorch file of tensors only, found one that cannot be read "
+            f"safely ({type(error).__name__}); it is truncated, foreign, or holds code."
+        ) from error
+    if isinstance(content, dict) and "model_state" in content:
+        content = content["model_state"]
+    if not isinstance(content, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    ):
+        found = sorted(map(str, content))[:3] if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path}: expected a dict of tensors by name, found {found}.")
+    return {key.removeprefix("sam."): value for key, value in content.items()}
+
+
+def _config_of(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> SamConfig:
+    if CONFIG_KEY in metadata:
+        try:
+            return SamConfig.from_json(metadata[CONFIG_KEY])
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+    if PATCH_KEY not in state:
+        raise CheckpointError(
+            f"{path}: expected a Segment Anything checkpoint with {PATCH_KEY}, "
+            f"found {len(state)} tensors such as {sorted(state)[:3]}."
+        )
+    width = int(state[PATCH_KEY].shape[0])
+    if width not in BY_WIDTH:
+        raise CheckpointError(
+            f"{path}: expected an encoder of width {', '.join(map(str, BY_WIDTH))}, found {width}."
+        )
+    return BY_WIDTH[width]
+
+
+def _check_shapes(path: Path, state: Mapping[str, Tensor], config: SamConfig) -> None:
+    """Compare names and shapes with the model's, without making its weights."""
+    try:
+        with torch.device("meta"):
+            wanted = build_sam(config).state_dict()
+    except (ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: its configuration builds no model ({error}).") from error
+    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    if missing or extra:
+        raise CheckpointError(
+            f"{path}: expected the {len(wanted)} tensors of a Segment Anything model, found "
+            f"{len(missing)} missing {missing[:3]} and {len(extra)} unknown {extra[:3]}."
+        )
+    for name, tensor in state.items():
+        if tensor.shape != wanted[name].shape:
+            raise CheckpointError(
+                f"{path}: expected {name} of shape {tuple(wanted[name].shape)}, "
+                f"found {tuple(tensor.shape)}."
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{path}: expected finite weights, found NaN or inf in {name}.")
