@@ -114,6 +114,11 @@ def window_in_image(
     return spans[0], spans[1], at.astype(np.float32)
 
 
+def coordinate_dtype(device: torch.device) -> torch.dtype:
+    """Type in which prompts are placed: float64 as in the reference, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 @torch.inference_mode()
 def decode(
     model: Model,
@@ -129,17 +134,20 @@ def decode(
     points = boxes = None
     if prompts.points_xy.shape[1]:
         moved = [grid.to_window_px(p, w) for p, w in zip(prompts.points_xy, windows, strict=True)]
-        coords = torch.as_tensor(np.stack(moved), dtype=torch.float32, device=device)
+        coords = torch.as_tensor(np.stack(moved), dtype=coordinate_dtype(device), device=device)
         points = (coords, torch.as_tensor(prompts.point_labels, device=device))
     if prompts.boxes_xyxy is not None:
         corners = prompts.boxes_xyxy.reshape(-1, 2, 2)
         moved = [grid.to_window_px(c, w) for c, w in zip(corners, windows, strict=True)]
-        boxes = torch.as_tensor(np.stack(moved), dtype=torch.float32, device=device)
+        boxes = torch.as_tensor(np.stack(moved), dtype=coordinate_dtype(device), device=device)
         boxes = boxes.reshape(-1, 4)
+    mask_input = None
+    if prompts.logits is not None:
+        mask_input = prompts.logits.to(sam.prompt_encoder.no_mask_embed.weight.dtype)
     same = len(set(windows)) == 1  # then the decoder shares one embedding among the prompts
     image = cut_windows(tile.features, list(windows[:1] if same else windows), grid.side)
     with running_precision(device, model.precision):
-        sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=prompts.logits)
+        sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=mask_input)
         logits, iou = sam.mask_decoder(
             image_embeddings=image,
             image_pe=sam.prompt_encoder.get_dense_pe(),

@@ -48,7 +48,7 @@ def encode(
     with torch.inference_mode(), running_precision(model.device, model.precision):
         pixels = model_input(model, rgb, frame)
         features = model.sam.image_encoder(pixels, progress=progress)
-    tile = EmbeddedTile(features.float(), frame)
+    tile = EmbeddedTile(features, frame)
     return Embedding(frame, model.digest, (tile,))
 
 

@@ -42,8 +42,7 @@ class PositionEmbeddingRandom(nn.Module):
 
     def forward_with_coords(self, coords: Tensor, image_size: tuple[int, int]) -> Tensor:
         """Codes of points (B, N, 2) in model pixels of an image (h, w): (B, N, C)."""
-        size_wh = coords.new_tensor([image_size[1], image_size[0]], dtype=torch.float32)
-        return self.encode(coords.to(torch.float32) / size_wh)
+        return self.encode((coords / coords.new_tensor(image_size[::-1])).to(torch.float32))
 
 
 class PromptEncoder(nn.Module):

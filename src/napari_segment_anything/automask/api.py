@@ -1,0 +1,116 @@
+"""`auto_mask`: the whole image into a label image."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..config import AutoMaskSettings
+from ..inference.decoding import DecodedMasks, decode_points
+from ..inference.model import Model
+from ..inference.predictor import encode
+from ..inference.preprocess import to_rgb8
+from ..structures import Embedding, Progress
+from .generator import Box, Decode, generate
+from .records import MaskRecord, to_records
+
+
+def auto_mask(
+    model: Model,
+    image: ArrayLike | Embedding,
+    *,
+    contrast_limits: tuple[float, float] | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> tuple[NDArray[np.int32], list[MaskRecord]]:
+    """Segment everything in an image.
+
+    Args:
+        model: from `load_model`.
+        image: as for `encode`, or the embedding of an image, which saves encoding it again.
+        contrast_limits: as for `encode`.
+        progress: called as ``progress(done, total)``, in batches; an exception from it cancels.
+        **settings: fields of `AutoMaskSettings`, named as in ``SamAutomaticMaskGenerator``; what
+            is not given comes from the model's card, then from the paper.
+
+    Returns:
+        Labels (H, W) int32, ids 1..n in order of predicted IoU; where masks overlap the better
+        one keeps the pixel. ``records[i]`` belongs to label i + 1 and has the keys of
+        ``SamAutomaticMaskGenerator``, its ``segmentation`` the whole mask, (H, W) bool. A mask
+        entirely under better ones is left out of both.
+
+    Raises:
+        ValueError: unknown or impossible settings, an image that is none, crops of an embedding.
+    """
+    chosen = resolved_settings(model, settings)
+    if isinstance(image, Embedding):
+        size_hw, encode_crop = _from_embedding(model, image, chosen)
+    else:
+        rgb = to_rgb8(image, contrast_limits)  # one stretch for the image and all its crops
+        size_hw = (rgb.shape[0], rgb.shape[1])
+
+        def encode_crop(crop: Box) -> Decode:
+            x0, y0, x1, y1 = crop
+            return decoder_of(model, encode(model, rgb[y0:y1, x0:x1]))
+
+    found = generate(
+        size_hw, encode_crop, chosen, model.sam.mask_threshold, progress=progress
+    )
+    return painted(to_records(found), size_hw)
+
+
+def resolved_settings(model: Model, given: dict[str, Any]) -> AutoMaskSettings:
+    """Settings given by name over the model's card over the paper's defaults, all in range."""
+    known = {f.name: f for f in fields(AutoMaskSettings)}
+    unknown = sorted(given.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"Expected settings out of {', '.join(known)}, got {', '.join(unknown)}.")
+    values = {**model.card.automask, **given}
+    for name, value in values.items():
+        limits = known[name].metadata
+        low, high = limits["min"], limits["max"]
+        wants_int = isinstance(known[name].default, int)
+        is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high or (wants_int and value != int(value)):
+            kind = "whole number" if wants_int else "number"
+            raise ValueError(f"Expected {name} as a {kind} from {low} to {high}, got {value!r}.")
+    return AutoMaskSettings(**values)
+
+
+def decoder_of(model: Model, embedding: Embedding) -> Decode:
+    """How points of an encoded image are decoded."""
+
+    def decode(points_xy: NDArray[np.float64]) -> DecodedMasks:
+        return decode_points(model, embedding, points_xy)
+
+    return decode
+
+
+def _from_embedding(
+    model: Model, embedding: Embedding, settings: AutoMaskSettings
+) -> tuple[tuple[int, int], Any]:
+    if embedding.model_digest != model.digest:
+        raise ValueError("Expected an embedding made by this model; encode the image again.")
+    if settings.crop_n_layers:
+        raise ValueError(
+            f"Expected the image itself for crop_n_layers={settings.crop_n_layers}, got an "
+            "embedding, which cannot be cropped; pass the image or use crop_n_layers=0."
+        )
+    return embedding.frame.size_hw, lambda _crop: decoder_of(model, embedding)
+
+
+def painted(
+    records: list[MaskRecord], size_hw: tuple[int, int]
+) -> tuple[NDArray[np.int32], list[MaskRecord]]:
+    """Labels and their records, best predicted IoU first; what is not visible gets no label."""
+    labels = np.zeros(size_hw, np.int32)
+    kept: list[MaskRecord] = []
+    for record in sorted(records, key=lambda r: -float(r["predicted_iou"])):
+        free = record["segmentation"] & (labels == 0)
+        if free.any():
+            kept.append(record)
+            labels[free] = len(kept)
+    return labels, kept
