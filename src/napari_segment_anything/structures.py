@@ -65,6 +65,15 @@ class Embedding:
         return sum(t.features.numel() * t.features.element_size() for t in self.tiles)
 
 
+@dataclass(frozen=True)
+class EmbeddingKey:
+    """What decides an embedding: the weights, the pixels (their hash), and how they are shown."""
+
+    model_digest: str
+    pixels: str
+    contrast_limits: tuple[float, float] | None
+
+
 class MaskPrediction(NamedTuple):
     """Answer to one prompt, M = 1 or 3 candidates in the decoder's order.
 

@@ -46,7 +46,11 @@ class ResizeLongestSide:
         return self.apply_coords(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     def apply_image_torch(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) float -> resized on its device; close to `apply_image`, not equal."""
+        """(B, 3, H, W) float -> resized on its device; close to `apply_image`, not equal.
+
+        The reference 1.0 takes B and 3 for the image's sides here, which squashes the image; this
+        is the one place where we do what it documents instead of what it does.
+        """
         size = self.get_preprocess_shape(image.shape[2], image.shape[3], self.target_length)
         return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
 

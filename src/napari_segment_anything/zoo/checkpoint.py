@@ -85,6 +85,7 @@ def write_checkpoint(
     os.close(handle)
     try:
         save_file(state, partial, {**(metadata or {}), CONFIG_KEY: config.to_json()})
+        Path(partial).chmod(0o644)  # temporary files are private
         Path(partial).replace(path)
     finally:
         Path(partial).unlink(missing_ok=True)

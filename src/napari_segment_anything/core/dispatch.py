@@ -1,0 +1,77 @@
+"""Where work runs: the contract, and the plain queue for where no application runs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..structures import Progress
+
+
+class Cancelled(Exception):  # noqa: N818 - nothing went wrong
+    """Raised inside a job, by its progress callback, when it is no longer wanted."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """``work(progress)`` runs on the worker; then ``done`` or ``failed``, on the caller's thread."""
+
+    title: str
+    work: Callable[[Progress], Any]
+    done: Callable[[Any], None]
+    failed: Callable[[Exception], None]
+
+
+class Dispatcher(Protocol):
+    """Runs one job at a time, in order."""
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; returns at once."""
+
+    def cancel(self) -> None:
+        """Ask the running job to stop; its ``failed`` gets a `Cancelled`."""
+
+    def process(self) -> None:
+        """Let answers arrive: run queued work here, or let the application's events run."""
+
+    def later(self, delay_ms: int, call: Callable[[], None]) -> None:
+        """Call soon; a second ``later`` with the same function restarts its delay."""
+
+    def close(self) -> None:
+        """Stop; running work is cancelled, nothing is delivered any more."""
+
+
+class InlineDispatcher:
+    """A queue that `process` works off, a job a call."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job] = deque()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._jobs.append(job)
+
+    def cancel(self) -> None:
+        """Nothing runs between calls: the queue's owner takes back what it no longer wants."""
+
+    def process(self) -> None:
+        """Run the oldest job, if there is one."""
+        if not self._jobs:
+            return
+        job = self._jobs.popleft()
+        try:
+            answer = job.work(lambda done, total: None)
+        except Exception as error:
+            job.failed(error)
+        else:
+            job.done(answer)
+
+    def later(self, delay_ms: int, call: Callable[[], None]) -> None:
+        """Call at once: nobody drags a slider here."""
+        call()
+
+    def close(self) -> None:
+        """Forget what is queued."""
+        self._jobs.clear()

@@ -1,0 +1,67 @@
+"""What a committed object changes in a plane of labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class LabelEdit:
+    """Pixels of a plane that change, and what they become; parallel (N,) arrays."""
+
+    rows: NDArray[np.intp]
+    cols: NDArray[np.intp]
+    values: NDArray[np.int64]
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing changes."""
+        return len(self.rows) == 0
+
+
+def object_edit(
+    labels: NDArray[np.integer],
+    mask: NDArray[np.bool_],
+    label: int,
+    *,
+    overwrite: bool,
+    replaces: int | None = None,
+) -> LabelEdit:
+    """Write ``mask`` as ``label`` into the (H, W) plane ``labels``.
+
+    Other objects keep their pixels unless ``overwrite``. ``replaces`` is the label that is being
+    refined: its pixels are free, and those outside the mask become background.
+    """
+    free = np.ones_like(mask) if overwrite else labels == 0
+    if replaces is not None:
+        free = free | (labels == replaces)
+    target = np.where(mask & free, label, labels).astype(np.int64)
+    if replaces is not None:
+        target[(labels == replaces) & ~mask] = 0
+    return _changes(labels, target)
+
+
+def automask_edit(
+    labels: NDArray[np.integer], found: NDArray[np.integer], first_label: int, *, overwrite: bool
+) -> tuple[LabelEdit, NDArray[np.intp]]:
+    """Write all objects of ``found`` (H, W), ids 1..n, into the plane ``labels``.
+
+    They go on background only, or replace everything with ``overwrite``. The objects that are
+    left with pixels get consecutive labels from ``first_label``; the second result says which
+    they are, as indices 0..n-1, in the order of their labels.
+    """
+    visible = found if overwrite else np.where(labels == 0, found, 0)
+    kept = np.unique(visible)
+    kept = kept[kept > 0]
+    new_label = np.zeros(int(found.max(initial=0)) + 1, np.int64)
+    new_label[kept] = first_label + np.arange(len(kept))
+    target = np.where(visible > 0, new_label[visible], 0 if overwrite else labels)
+    return _changes(labels, target), (kept - 1).astype(np.intp)
+
+
+def _changes(labels: NDArray[np.integer], target: NDArray[np.integer]) -> LabelEdit:
+    rows, cols = np.nonzero(labels != target)
+    return LabelEdit(rows, cols, target[rows, cols].astype(np.int64))

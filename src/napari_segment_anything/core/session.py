@@ -1,0 +1,266 @@
+"""The one owner of an annotation session's changing state.
+
+Prompts come in as snapshots, requests go out one at a time, answers come back and become edits.
+All methods are called on one thread; only `Engine.run` is on the worker's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..structures import MaskPrediction, Prompt
+from .dispatch import Cancelled, Dispatcher, Job
+from .engine import AutoMaskRequest, EncodeRequest, Engine, MaskRequest, Request, View
+
+
+@dataclass
+class ObjectState:
+    """One object on its way into the labels.
+
+    ``order`` lists the candidates best first, ``chosen`` is a place in it. ``replaces`` is the
+    label that is being refined.
+    """
+
+    object_id: int
+    view: View | None = None
+    prompt: Prompt | None = None
+    serial: int = 0
+    answered: int = 0
+    answer: MaskPrediction | None = None
+    order: tuple[int, ...] = ()
+    chosen: int = 0
+    replaces: int | None = None
+    overwrite: bool = False
+
+    @property
+    def is_pending(self) -> bool:
+        """True while the newest prompt has no answer."""
+        return self.prompt is not None and self.answered < self.serial
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """The chosen candidate's mask, (H, W)."""
+        return None if self.answer is None else self.answer.masks[self.order[self.chosen]]
+
+    @property
+    def iou(self) -> float | None:
+        """The chosen candidate's predicted IoU."""
+        return None if self.answer is None else float(self.answer.iou[self.order[self.chosen]])
+
+
+class Canvas(Protocol):
+    """What a session draws on, and whom it tells."""
+
+    def show_live(self, current: ObjectState) -> None:
+        """Show the current object's mask, or none."""
+
+    def write_object(self, done: ObjectState) -> None:
+        """Write a committed object into the labels, in one undo step."""
+
+    def write_auto_masks(
+        self, request: AutoMaskRequest, labels: NDArray[np.int32], records: list[dict[str, Any]]
+    ) -> None:
+        """Write all objects of a whole-image segmentation, in one undo step."""
+
+    def status_changed(self) -> None:
+        """The session's `status` or candidates changed."""
+
+    def report(self, error: Exception) -> None:
+        """Tell the person what failed."""
+
+
+class Session:
+    """State machine of one image layer's annotation; see the module."""
+
+    def __init__(self, engine: Engine, dispatcher: Dispatcher, canvas: Canvas) -> None:
+        self.engine = engine
+        self.dispatcher = dispatcher
+        self.canvas = canvas
+        self.current = ObjectState(0)
+        self.first_error: Exception | None = None
+        self._last_object_id = 0
+        self._committing: dict[int, ObjectState] = {}
+        self._queue: list[Request] = []
+        self._running: Request | None = None
+        self._wanted_view: View | None = None
+        self._is_closed = False
+
+    # What is going on
+
+    @property
+    def is_busy(self) -> bool:
+        """True while something is queued, running or not yet painted."""
+        return self._running is not None or bool(self._queue)
+
+    @property
+    def status(self) -> str:
+        """What the worker does, in a few words."""
+        names = {
+            EncodeRequest: "Encoding the image",
+            MaskRequest: "Finding the object",
+            AutoMaskRequest: "Segmenting everything",
+        }
+        if self._running is None:
+            return "Ready"
+        waiting = sum(isinstance(r, MaskRequest) for r in self._queue)
+        clicks = f", {waiting} prompt{'s' * (waiting > 1)} waiting" if waiting else ""
+        return names[type(self._running)] + clicks
+
+    # Requests
+
+    def prepare(self, view: View) -> None:
+        """Encode ``view`` ahead of prompts; an encoding that is queued but not begun is dropped."""
+        if view == self._wanted_view:
+            return
+        self._wanted_view = view
+        self._queue = [r for r in self._queue if not isinstance(r, EncodeRequest)]
+        self._queue.append(EncodeRequest(view))
+        self._pump()
+
+    def set_prompt(self, view: View, prompt: Prompt) -> None:
+        """The current object's prompt is now this one; an empty one clears its mask."""
+        current = self.current
+        current.view, current.prompt = view, None if prompt.is_empty else prompt
+        current.serial += 1
+        self._drop_requests_of(current)
+        if current.prompt is None:
+            current.answer, current.answered = None, current.serial
+            self.canvas.show_live(current)
+            self.canvas.status_changed()
+            return
+        request = MaskRequest(view, current.object_id, current.serial, current.prompt)
+        self._queue.append(request)
+        self._pump()
+
+    def auto_mask(self, view: View, settings: Mapping[str, Any], overwrite: bool) -> None:
+        """Segment everything in ``view``."""
+        self._queue.append(AutoMaskRequest(view, dict(settings), overwrite))
+        self._pump()
+
+    # What a person does with the current object
+
+    def next_candidate(self, step: int = 1) -> None:
+        """Show the next best of the current object's candidates, in a circle."""
+        if self.current.answer is not None:
+            self.current.chosen = (self.current.chosen + step) % len(self.current.order)
+            self.canvas.show_live(self.current)
+            self.canvas.status_changed()
+
+    def commit(self, overwrite: bool = False) -> bool:
+        """The current object is done: written as soon as its newest prompt is answered.
+
+        Returns False if there is no current object.
+        """
+        done = self.current
+        if done.prompt is None or not (done.is_pending or done.answer is not None):
+            return False
+        done.overwrite = overwrite
+        self._begin_object()
+        if done.is_pending:
+            self._committing[done.object_id] = done
+        else:
+            self.canvas.write_object(done)
+        self.canvas.show_live(self.current)
+        self.canvas.status_changed()
+        return True
+
+    def cancel_object(self) -> None:
+        """Forget the current object."""
+        self._drop_requests_of(self.current)
+        self._begin_object()
+        self.canvas.show_live(self.current)
+        self.canvas.status_changed()
+
+    def stop_work(self) -> None:
+        """Cancel what runs and drop what waits; committed prompts that waited are lost, too."""
+        self._queue.clear()
+        self._committing.clear()
+        self._wanted_view = None
+        self.current.answered = self.current.serial
+        self.dispatcher.cancel()
+        self.canvas.status_changed()
+
+    def close(self) -> None:
+        """End the session; nothing is painted any more."""
+        self._is_closed = True
+        self._queue.clear()
+        self._committing.clear()
+        self._running = None
+        self.dispatcher.close()
+        self.engine.release()
+
+    # Inside
+
+    def _begin_object(self) -> None:
+        self._last_object_id += 1
+        self.current = ObjectState(self._last_object_id)
+
+    def _drop_requests_of(self, state: ObjectState) -> None:
+        """Forget queued requests of an object; only its newest prompt counts."""
+        self._queue = [
+            r
+            for r in self._queue
+            if not (isinstance(r, MaskRequest) and r.object_id == state.object_id)
+        ]
+
+    def _pump(self) -> None:
+        """Start the next request if none runs."""
+        if self._running is not None or not self._queue or self._is_closed:
+            self.canvas.status_changed()
+            return
+        request = self._running = self._queue.pop(0)
+        work: Callable[..., Any] = lambda progress: self.engine.run(request, progress)  # noqa: E731
+        self.dispatcher.submit(Job(self.status, work, self._succeeded, self._failed))
+        self.canvas.status_changed()
+
+    def _succeeded(self, answer: Any) -> None:
+        request, self._running = self._running, None
+        if self._is_closed or request is None:
+            return
+        try:
+            if isinstance(request, MaskRequest):
+                self._accept(request, answer)
+            elif isinstance(request, AutoMaskRequest):
+                self.canvas.write_auto_masks(request, *answer)
+        except Exception as error:  # a layer that cannot be written to must not end the session
+            self._note(error)
+        self._pump()
+
+    def _failed(self, error: Exception) -> None:
+        request, self._running = self._running, None
+        if self._is_closed:
+            return
+        if isinstance(request, EncodeRequest):
+            self._wanted_view = None
+        if isinstance(request, MaskRequest):
+            self._committing.pop(request.object_id, None)
+            if request.object_id == self.current.object_id:
+                self.current.answered = max(self.current.answered, request.serial)
+        if not isinstance(error, Cancelled):
+            self._note(error)
+        self._pump()
+
+    def _note(self, error: Exception) -> None:
+        self.first_error = self.first_error or error
+        self.canvas.report(error)
+
+    def _accept(self, request: MaskRequest, answer: MaskPrediction) -> None:
+        """Take an answer in, unless its prompt has been overtaken."""
+        state = self._committing.get(request.object_id)
+        if state is None and request.object_id == self.current.object_id:
+            state = self.current
+        if state is None or request.serial != state.serial:
+            return
+        state.answered, state.answer = request.serial, answer
+        state.order = tuple(int(i) for i in np.argsort(-answer.iou, kind="stable"))
+        state.chosen = 0
+        if self._committing.pop(state.object_id, None) is not None:
+            self.canvas.write_object(state)
+        else:
+            self.canvas.show_live(state)
+        self.canvas.status_changed()

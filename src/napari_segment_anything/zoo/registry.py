@@ -1,0 +1,126 @@
+"""The models there are: names, where they come from, what they are good for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+_META = "https://dl.fbaipublicfiles.com/segment_anything/"
+_BIOIMAGE = "https://uk1s3.embassy.ebi.ac.uk/public-datasets/bioimage.io/"
+_OWNCLOUD = "https://owncloud.gwdg.de/index.php/s/"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model. ``sha256`` proves a download; ``xxh128`` alone only finds damage.
+
+    ``size_mb`` is approximate; ``architecture`` vit_t is known but not supported yet.
+    """
+
+    name: str
+    title: str
+    kind: Literal["builtin", "official", "micro-sam"]
+    architecture: str
+    licence: str
+    url: str | None = None
+    size_mb: int | None = None
+    sha256: str | None = None
+    xxh128: str | None = None
+
+    @property
+    def is_supported(self) -> bool:
+        """False for architectures that cannot be loaded yet."""
+        return self.architecture != "vit_t"
+
+    @property
+    def verification(self) -> str:
+        """How a downloaded file is verified, in words."""
+        if self.sha256:
+            return "sha256"
+        return "checksum only (xxh128)" if self.xxh128 else "not verified"
+
+
+def _official(name: str, file: str, mb: int, sha256: str, xxh128: str) -> ModelEntry:
+    title = f"Segment Anything {name}: natural images, a good start for everything"
+    return ModelEntry(
+        name, title, "official", name, "Apache-2.0", _META + file, mb, sha256, xxh128
+    )
+
+
+def _micro_sam(name: str, where: str, xxh128: str) -> ModelEntry:
+    architecture, _, domain = name[:5], name[5:6], name[6:]
+    purpose = {
+        "lm": "light microscopy: cells and nuclei",
+        "em_organelles": "electron microscopy: mitochondria, nuclei",
+        "histopathology": "histopathology: nuclei in stained tissue",
+        "medical_imaging": "medical images",
+        "": "MobileSAM: small and quick",
+    }[domain]
+    url = where if where.startswith("https") else f"{_OWNCLOUD}{where}/download"
+    size = {"vit_t": 40, "vit_b": 375, "vit_l": 1250, "vit_h": 2560}[architecture]
+    title = f"micro-sam {name}: {purpose}" if domain else f"{name}: {purpose}"
+    return ModelEntry(
+        name, title, "micro-sam", architecture, "see the model's page", url, size, None, xxh128
+    )
+
+
+_ENTRIES = (
+    ModelEntry(
+        "nano",
+        "nano: a small built-in model for cells and similar objects; no download",
+        "builtin",
+        "nano",
+        "BSD-3-Clause",
+        size_mb=8,
+    ),
+    _official(
+        "vit_b",
+        "sam_vit_b_01ec64.pth",
+        375,
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        "6923c33df3637b6a922d7682bfc9a86b",
+    ),
+    _official(
+        "vit_l",
+        "sam_vit_l_0b3195.pth",
+        1250,
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        "a82beb3c660661e3dd38d999cc860e9a",
+    ),
+    _official(
+        "vit_h",
+        "sam_vit_h_4b8939.pth",
+        2560,
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        "97698fac30bd929c2e6d8d8cc15933c2",
+    ),
+    _micro_sam("vit_b_lm", _BIOIMAGE + "diplomatic-bug/1.2/files/vit_b.pt", "fe9252a29f3f4ea53c15a06de471e186"),  # noqa: E501
+    _micro_sam("vit_l_lm", _BIOIMAGE + "idealistic-rat/1.2/files/vit_l.pt", "017f20677997d628426dec80a8018f9d"),  # noqa: E501
+    _micro_sam("vit_b_em_organelles", _BIOIMAGE + "noisy-ox/1.2/files/vit_b.pt", "f3bf2ed83d691456bae2c3f9a05fb438"),  # noqa: E501
+    _micro_sam("vit_l_em_organelles", _BIOIMAGE + "humorous-crab/1.2/files/vit_l.pt", "810b084b6e51acdbf760a993d8619f2d"),  # noqa: E501
+    _micro_sam("vit_b_histopathology", "sBB4H8CTmIoBZsQ", "ffd1a2cd84570458b257bd95fdd8f974"),  # noqa: E501
+    _micro_sam("vit_l_histopathology", "IZgnn1cpBq2PHod", "b591833c89754271023e901281dee3f2"),  # noqa: E501
+    _micro_sam("vit_h_histopathology", "L7AcvVz7DoWJ2RZ", "bd1856dafc156a43fb3aa705f1a6e92e"),  # noqa: E501
+    _micro_sam("vit_b_medical_imaging", "f5Ol4FrjPQWfjUF", "40169f1e3c03a4b67bff58249c176d92"),  # noqa: E501
+    _micro_sam("vit_t", "TuDzuwVDHd1ZDnQ", "8eadbc88aeb9d8c7e0b4b60c3db48bd0"),  # noqa: E501
+    _micro_sam("vit_t_lm", _BIOIMAGE + "faithful-chicken/1.1/files/vit_t.pt", "72ec5074774761a6e5c05a08942f981e"),  # noqa: E501
+    _micro_sam("vit_t_em_organelles", _BIOIMAGE + "greedy-whale/1/files/vit_t.pt", "253474720c497cce605e57c9b1d18fd9"),  # noqa: E501
+)
+
+
+def entries() -> tuple[ModelEntry, ...]:
+    """All models, the built-in one first."""
+    return _ENTRIES
+
+
+def entry(name: str) -> ModelEntry:
+    """The model called ``name``.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    for one in _ENTRIES:
+        if one.name == name:
+            return one
+    names = ", ".join(e.name for e in _ENTRIES)
+    raise ValueError(f"Expected a model out of {names}, or a checkpoint's path; got {name!r}.")
