@@ -15,6 +15,7 @@ from ..structures import Embedding, EmbeddingKey, MaskPrediction, Progress, Prom
 from .embedding_cache import EmbeddingCache
 
 if TYPE_CHECKING:
+    from ..inference.card import ModelCard
     from ..inference.model import Model
 
 Labels = NDArray[np.int32]
@@ -122,6 +123,7 @@ class Engine:
         self.encode_count = 0
         self._model: Model | None = None
         self._model_name: str | None = None
+        self._used: Model | None = None
         self._given: dict[str, Model] = {}
         self._hash_of_lazy: dict[tuple[int, PlaneRef], str] = {}
 
@@ -131,9 +133,14 @@ class Engine:
         self._given[name] = model
         return name
 
+    @property
+    def card(self) -> ModelCard | None:
+        """Card of the model used last; None before one is loaded."""
+        return None if self._used is None else self._used.card
+
     def run(self, request: Request, progress: Progress) -> Answer:
         """Answer one request; an exception raised by ``progress`` cancels it."""
-        model = self.model(request.view.model, progress)
+        model = self._used = self.model(request.view.model, progress)
         if isinstance(request, AutoMaskRequest):
             return self._segment(model, request, progress)
         embedding = self._embedding(model, request.view, progress)
@@ -196,6 +203,6 @@ class Engine:
 
     def release(self) -> None:
         """Give models and embeddings up."""
-        self._model = self._model_name = None
+        self._model = self._model_name = self._used = None
         self._given.clear()
         self.cache.clear()

@@ -122,10 +122,14 @@ class Session:
         self._queue.append(EncodeRequest(view))
         self._pump()
 
-    def set_prompt(self, view: View, prompt: Prompt) -> None:
-        """The current object's prompt is now this one; an empty one clears its mask."""
+    def set_prompt(self, view: View, prompt: Prompt, replaces: int | None = None) -> None:
+        """The current object's prompt is now this one; an empty one clears its mask.
+
+        ``replaces`` is the committed label that the object refines.
+        """
         current = self.current
         current.view, current.prompt = view, None if prompt.is_empty else prompt
+        current.replaces = replaces
         current.serial += 1
         self._drop_requests_of(current)
         if current.prompt is None:

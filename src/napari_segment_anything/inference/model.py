@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
 from ..geometry.frames import ImageFrame
 from ..modeling.sam import Sam
+from .card import ModelCard
 from .windows import WindowGrid
 
 ZOOM_AREA_PX = 1024 * 1024
 MOST_ZOOM = 2.0
 MOST_AREA_PX = 4096 * 4096
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a model's makers say of it: a sentence, and settings that suit it.
-
-    ``automask`` holds values of `AutoMaskSettings` that differ from the paper's defaults.
-    """
-
-    description: str = ""
-    automask: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

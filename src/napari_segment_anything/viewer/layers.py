@@ -1,253 +1,149 @@
-"""The four layers of a session: made when needed, adopted, moved with the image, let go."""
+"""The layers of a session: made beside an image, or adopted, in the image's own frame."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from ..geometry.planes import PlaneRef
-from .paint import show_mask
-from .prompt_layers import make_points, make_shapes
-from .view import spatial_shape, transform_of, translate_of_plane
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from napari.components import ViewerModel
-    from napari.layers import Image, Labels, Layer, Points, Shapes
-
-MASK_COLOUR = "#19d3ff"
-ROLES = ("labels", "mask", "shapes", "points")
-TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine")
+FOREGROUND = "foreground"
+FOREGROUND_COLOUR, BACKGROUND_COLOUR = "#2fd36b", "#ff4d4d"
+SYNCED = ("scale", "translate", "rotate", "shear", "affine")
 
 
-class LayerSet:
-    """Layers by role. One that was removed from the viewer is made again when it is needed.
+@dataclass(frozen=True)
+class SessionLayers:
+    """The image, and what a session draws beside it."""
 
-    ``on_new`` is called with role and layer whenever a layer takes its role, ``on_gone`` when it
-    leaves it. It is also the session's `Canvas`: the committed labels as arrays.
-    """
-
-    def __init__(
-        self,
-        viewer: ViewerModel,
-        image: Image,
-        on_new: Callable[[str, Any], None],
-        on_gone: Callable[[str, Any], None],
-    ) -> None:
-        self.viewer = viewer
-        self.image = image
-        self.plane: PlaneRef | None = None
-        self._on_new = on_new
-        self._on_gone = on_gone
-        self._layers: dict[str, Any] = {}
-        self._made: set[str] = set()
-        self._highest: int | None = None
-
-    # Access ----------------------------------------------------------------------------------
-
-    def __contains__(self, layer: Layer) -> bool:
-        return layer is self.image or any(layer is own for own in self._layers.values())
-
-    def peek(self, role: str) -> Any | None:
-        """The layer in a role, None if there is none at present."""
-        return self._layers.get(role)
+    image: Image
+    points: Points
+    shapes: Shapes
+    mask: Labels
+    labels: Labels
 
     @property
-    def points(self) -> Points:
-        """Foreground and background points."""
-        return self._ensure("points", make_points)
+    def own(self) -> tuple[Layer, ...]:
+        """All but the image."""
+        return (self.points, self.shapes, self.mask, self.labels)
 
-    @property
-    def shapes(self) -> Shapes:
-        """Boxes, outlines and scribbles."""
-        return self._ensure("shapes", make_shapes)
 
-    @property
-    def mask(self) -> Labels:
-        """The live mask."""
-        return self._ensure("mask", self._make_mask)
+def image_shape(image: Image) -> tuple[int, ...]:
+    """Spatial shape of an image layer at full resolution."""
+    shape = image.level_shapes[0] if image.multiscale else image.data.shape
+    return tuple(int(n) for n in shape[: image.ndim])
 
-    @property
-    def labels(self) -> Labels:
-        """The committed objects."""
-        return self._ensure("labels", _make_labels)
 
-    def adopt(self, role: str, layer: Any) -> None:
-        """Let a layer of the user's take a role.
+def image_data(image: Image) -> Any:
+    """The image's array at full resolution."""
+    return image.data[0] if image.multiscale else image.data
 
-        Raises:
-            ValueError: it cannot, and why.
-        """
-        if role == "labels":
-            check_labels(self.image, layer)
-        elif layer.ndim != self.image.ndim:
-            raise ValueError(
-                f"Expected a layer with the image's {self.image.ndim} axes, got {layer.ndim} in "
-                f"{layer.name!r}; add a new layer while the image is shown."
-            )
-        self._release(role)
-        self._take(role, layer, made=False)
 
-    # Canvas ----------------------------------------------------------------------------------
+def transform_of(image: Layer) -> dict[str, Any]:
+    """Keyword arguments that put a new layer where ``image`` is."""
+    return {
+        "scale": image.scale,
+        "translate": image.translate,
+        "rotate": image.rotate,
+        "shear": image.shear,
+        "affine": image.affine.affine_matrix,
+    }
 
-    def labels_in(self, plane: PlaneRef) -> NDArray[np.integer] | None:
-        """(H, W) committed labels in ``plane``, None if the image no longer has such a plane."""
-        if plane.shape != spatial_shape(self.image):
-            return None
-        return plane.cut(self.labels.data)
 
-    def highest_label(self) -> int:
-        """The highest committed id; searched again only after somebody else wrote."""
-        if self._highest is None:
-            data = self.labels.data
-            self._highest = max(0, int(np.asarray(data.max()))) if data.size else 0
-        return self._highest
+def copy_transform(image: Layer, layer: Layer) -> None:
+    """Move an existing layer to where ``image`` is."""
+    for name, value in transform_of(image).items():
+        setattr(layer, name, value)
 
-    def forget_highest(self, event: Any = None) -> None:
-        """The committed labels were changed, by whomever."""
-        self._highest = None
 
-    # Following the image ---------------------------------------------------------------------
-
-    def show_plane(self, plane: PlaneRef | None) -> None:
-        """Move the live mask into ``plane``, empty."""
-        self.plane = plane
-        mask: Labels | None = self.peek("mask")
-        if mask is None or plane is None:
-            return
-        show_mask(mask, plane, None)
-        if mask.data.shape != plane.thin_shape:
-            mask.data = np.zeros(plane.thin_shape, np.uint8)
-        wanted = translate_of_plane(self.image, plane)
-        if not np.allclose(mask.translate, wanted):
-            mask.translate = wanted
-
-    def follow_transform(self) -> None:
-        """Give the layers made here the image's transform."""
-        transform = transform_of(self.image)
-        for role in self._made:
-            layer = self._layers[role]
-            for name in TRANSFORM_EVENTS:
-                setattr(layer, name, transform[name])
-        if self.plane is not None and (mask := self.peek("mask")) is not None:
-            mask.translate = translate_of_plane(self.image, self.plane)
-
-    def follow_shape(self) -> None:
-        """The image has another shape: let go, never change, what no longer fits."""
-        labels: Labels | None = self.peek("labels")
-        if labels is not None and tuple(labels.data.shape) != spatial_shape(self.image):
-            self._release("labels")
-        for role in ("points", "shapes", "mask"):
-            layer = self.peek(role)
-            if layer is not None and layer.ndim != self.image.ndim:
-                self._release(role)
-                if layer in self.viewer.layers:
-                    self.viewer.layers.remove(layer)
-
-    def forget(self, layer: Layer) -> None:
-        """A layer was removed from the viewer."""
-        for role, own in list(self._layers.items()):
-            if own is layer:
-                self._release(role)
-
-    def release_all(self, *, remove: bool) -> None:
-        """Let go of every layer; with ``remove``, take out prompts and live mask made here."""
-        made = set(self._made)
-        for role, layer in list(self._layers.items()):
-            self._release(role)
-            if remove and role in made and role != "labels" and layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
-
-    # Inside ----------------------------------------------------------------------------------
-
-    def _ensure(self, role: str, make: Callable[[Image], Any]) -> Any:
-        if role not in self._layers:
-            layer = make(self.image)
-            active = self.viewer.layers.selection.active
-            selected = set(self.viewer.layers.selection)
-            self.viewer.layers.insert(self._slot(role), layer)
-            self._take(role, layer, made=True)
-            if active is not None:  # napari selects what is added; the user did not ask for that
-                self.viewer.layers.selection = selected
-                self.viewer.layers.selection.active = active
-        return self._layers[role]
-
-    def _slot(self, role: str) -> int:
-        """Just above the image and the roles below this one."""
-        below = [self.image, *(self._layers.get(r) for r in ROLES[: ROLES.index(role)])]
-        at = [self.viewer.layers.index(x) for x in below if x is not None and x in self.viewer.layers]
-        return max(at, default=len(self.viewer.layers) - 1) + 1
-
-    def _make_mask(self, image: Image) -> Labels:
-        from napari.layers import Labels
-        from napari.utils import DirectLabelColormap
-
-        plane = self.plane
-        if plane is None:
-            axes = (image.ndim - 2, image.ndim - 1)
-            plane = PlaneRef.through(spatial_shape(image), axes, np.zeros(image.ndim))
-        if plane is None:
-            raise ValueError(f"Expected an image with pixels, got shape {spatial_shape(image)}.")
-        place = transform_of(image) | {"translate": translate_of_plane(image, plane)}
-        mask = Labels(
-            np.zeros(plane.thin_shape, np.uint8),
-            name=f"{image.name}: current mask",
-            colormap=DirectLabelColormap(color_dict={None: "transparent", 1: MASK_COLOUR}),
-            opacity=0.5,
-            **place,
+def make_layers(viewer: ViewerModel, image: Image) -> SessionLayers:
+    """Make the session's layers above the image, or adopt those that an earlier session left."""
+    labels = _adopted(viewer, f"{image.name} objects", Labels, image)
+    if labels is None or labels.data.shape != image_shape(image):
+        data = np.zeros(image_shape(image), np.int32)
+        labels = viewer.add_labels(data, name=f"{image.name} objects", **transform_of(image))
+    mask = _adopted(viewer, f"{image.name} current mask", Labels, image)
+    if mask is None:
+        mask = viewer.add_labels(
+            np.zeros(plane_shape(image, None), np.uint8),
+            name=f"{image.name} current mask",
+            opacity=0.6,
+            **transform_of(image),
         )
-        mask.editable = False
-        return mask
-
-    def _take(self, role: str, layer: Any, *, made: bool) -> None:
-        self._layers[role] = layer
-        if made:
-            self._made.add(role)
-        if role == "labels":
-            self._highest = None
-            for name in ("paint", "labels_update", "data"):
-                layer.events[name].connect(self.forget_highest)
-        self._on_new(role, layer)
-
-    def _release(self, role: str) -> None:
-        layer = self._layers.pop(role, None)
-        self._made.discard(role)
-        if layer is None:
-            return
-        if role == "labels":
-            self._highest = None
-            for name in ("paint", "labels_update", "data"):
-                layer.events[name].disconnect(self.forget_highest)
-        self._on_gone(role, layer)
+    shapes = _adopted(viewer, f"{image.name} boxes", Shapes, image)
+    if shapes is None:
+        shapes = viewer.add_shapes(
+            name=f"{image.name} boxes",
+            ndim=image.ndim,
+            edge_color="#ffd34d",
+            face_color="transparent",
+            edge_width=max(1.0, max(image_shape(image)[-2:]) / 300),
+            **transform_of(image),
+        )
+    points = _adopted(viewer, f"{image.name} points", Points, image)
+    if points is None or FOREGROUND not in points.features:
+        points = _add_points(viewer, image)
+    for layer in (labels, mask, shapes, points):
+        copy_transform(image, layer)
+    return SessionLayers(image, points, shapes, mask, labels)
 
 
-def _make_labels(image: Image) -> Labels:
-    from napari.layers import Labels
+def _adopted(viewer: ViewerModel, name: str, kind: type[Layer], image: Image) -> Any:
+    """The layer that an earlier session on this image left, if it still fits."""
+    if name not in viewer.layers:
+        return None
+    layer = viewer.layers[name]
+    return layer if isinstance(layer, kind) and layer.ndim == image.ndim else None
 
-    return Labels(
-        np.zeros(spatial_shape(image), np.int32),
-        name=f"{image.name}: objects",
+
+def _add_points(viewer: ViewerModel, image: Image) -> Points:
+    points = viewer.add_points(
+        np.zeros((0, image.ndim)),
+        name=f"{image.name} points",
+        ndim=image.ndim,
+        features={FOREGROUND: np.zeros(0, bool)},
+        feature_defaults={FOREGROUND: True},
+        face_color=FOREGROUND,
+        face_color_cycle={True: FOREGROUND_COLOUR, False: BACKGROUND_COLOUR},
+        border_color="white",
+        size=max(3.0, max(image_shape(image)[-2:]) / 60),
         **transform_of(image),
     )
+    points.face_color_mode = "cycle"
+    points.feature_defaults = {FOREGROUND: [True]}
+    return points
 
 
-def check_labels(image: Image, labels: Labels) -> None:
-    """Raise `ValueError` unless objects of ``image`` can be written into ``labels``."""
-    if labels.multiscale or not hasattr(labels.data, "__setitem__"):
-        raise ValueError(
-            f"Expected labels that can be written to, got a multiscale layer {labels.name!r}; "
-            "duplicate it as a plain labels layer."
-        )
-    if type(labels.data).__module__.startswith("dask"):
-        raise ValueError(
-            f"Expected labels in memory or zarr, got dask in {labels.name!r}; dask arrays cannot be "
-            "painted. Compute them first."
-        )
-    if tuple(labels.data.shape) != spatial_shape(image):
-        raise ValueError(
-            f"Expected labels of shape {spatial_shape(image)} for {image.name!r}, got "
-            f"{tuple(labels.data.shape)} in {labels.name!r}; choose labels of this image."
-        )
+def plane_shape(image: Image, plane: PlaneRef | None) -> tuple[int, ...]:
+    """Shape of a one-plane array with the image's axes; before there is a plane, its last two."""
+    shown = (image.ndim - 2, image.ndim - 1) if plane is None else (plane.row, plane.col)
+    return tuple(n if a in shown else 1 for a, n in enumerate(image_shape(image)))
+
+
+def plane_offset(image: Layer, plane: PlaneRef) -> NDArray[np.float64]:
+    """Translate that puts a one-plane array with the image's transform at ``plane``."""
+    inner = Affine(
+        scale=image.scale, translate=image.translate, rotate=image.rotate, shear=image.shear
+    )
+    return np.asarray(inner(np.asarray(plane.at, float)), float)
+
+
+def show_plane_mask(
+    mask_layer: Labels, image: Image, plane: PlaneRef, mask: NDArray[np.bool_] | None
+) -> None:
+    """Put ``mask`` (H, W), or nothing, into the live layer at ``plane``."""
+    if mask_layer.data.shape != plane_shape(image, plane):
+        mask_layer.data = np.zeros(plane_shape(image, plane), np.uint8)
+    offset = plane_offset(image, plane)
+    if not np.allclose(mask_layer.translate, offset):
+        mask_layer.translate = offset
+    at = PlaneRef(plane.row, plane.col, (0,) * plane.ndim)
+    target = at.pixels(mask_layer.data)  # a view: writing to it writes to the layer
+    target[...] = 0 if mask is None else mask
+    mask_layer.refresh(extent=False, thumbnail=False)

@@ -1,1 +1,1 @@
-"""The dock widget and its worker: the only place where Qt is imported."""
+"""The dock, and where jobs run in an application; the only room that imports Qt."""

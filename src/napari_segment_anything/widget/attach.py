@@ -1,74 +1,225 @@
-"""`attach`: a session for an image layer, in a window or without one."""
+"""`attach`: a session on an image layer, for scripts and for the dock."""
 
 from __future__ import annotations
 
 import sys
+import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
-from ..viewer.controller import LayerSession
-from ..viewer.dispatch import Dispatcher, InlineDispatcher
-from ..viewer.workspace import DEFAULT_MODEL, Workspace
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Points, Shapes
+
+from ..core.dispatch import Dispatcher, InlineDispatcher
+from ..core.engine import Engine
+from ..viewer.controller import Controller
 
 if TYPE_CHECKING:
     from ..inference.model import Model
 
-BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
+_SESSIONS: weakref.WeakKeyDictionary[Image, weakref.ref[AnnotationSession]]
+_SESSIONS = weakref.WeakKeyDictionary()
+
+
+class AnnotationSession:
+    """Annotation of one image layer: clicks, boxes and labels become masks.
+
+    Methods are called on the GUI thread and return at once; `wait` waits for what they started.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
+
+    @property
+    def points(self) -> Points:
+        """Points layer; a new point is foreground unless `foreground` is False."""
+        return self.controller.points
+
+    @property
+    def shapes(self) -> Shapes:
+        """Shapes layer: rectangles are boxes, outlines are masks, paths are scribbles."""
+        return self.controller.shapes
+
+    @property
+    def mask(self) -> Labels:
+        """Live mask of the current object, in the displayed plane; (H, W) for a 2-D image."""
+        return self.controller.layers.mask
+
+    @property
+    def labels(self) -> Labels:
+        """Committed objects, int32, the image's full spatial shape."""
+        return self.controller.labels
+
+    @property
+    def image(self) -> Image:
+        """The image layer."""
+        return self.controller.image
+
+    @property
+    def encode_count(self) -> int:
+        """How often the image encoder has run for prompts."""
+        return self.controller.engine.encode_count
+
+    @property
+    def foreground(self) -> bool:
+        """Whether the next point is foreground."""
+        return self.controller.foreground
+
+    @foreground.setter
+    def foreground(self, value: bool) -> None:
+        self.controller.foreground = value
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether new objects take pixels of old ones; False at first."""
+        return self.controller.overwrite
+
+    @overwrite.setter
+    def overwrite(self, value: bool) -> None:
+        self.controller.overwrite = value
+
+    @property
+    def predicted_iou(self) -> float | None:
+        """The model's own rating of the live mask."""
+        return self.controller.session.current.iou
+
+    def commit(self) -> bool:
+        """Write the current object under a fresh id, also if its answer is still to come.
+
+        Returns False if there is no current object.
+        """
+        return self.controller.commit()
+
+    def cancel(self) -> None:
+        """Clear the current object without committing it."""
+        self.controller.cancel()
+
+    def next_candidate(self) -> None:
+        """Show the next best of the current object's candidates."""
+        self.controller.next_candidate()
+
+    def remove_last_prompt(self) -> bool:
+        """Take the newest point or shape back; False if there is none."""
+        return self.controller.remove_last_prompt()
+
+    def refine(self, label: int | None = None) -> None:
+        """Take a committed label (by default the selected one) as mask prompt, to improve it."""
+        self.controller.refine(label)
+
+    def auto_mask(self, **settings: Any) -> None:
+        """Segment the displayed plane into `labels`; fields of `AutoMaskSettings` by name."""
+        self.controller.auto_mask(**settings)
+
+    def set_model(self, model: str | Model) -> None:
+        """Use another model, by name, path, or loaded."""
+        self.controller.set_model(_model_name(self.controller.engine, model))
+
+    def stop(self) -> None:
+        """Cancel running and waiting work."""
+        self.controller.stop()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return when nothing is queued, running or unpainted.
+
+        Lets Qt events run where an application does, and runs the queue where none does.
+
+        Raises:
+            TimeoutError: after ``timeout`` seconds.
+            Exception: the first error of a job since the last `wait`.
+        """
+        session, dispatcher = self.controller.session, self.controller.dispatcher
+        start = time.monotonic()
+        while session.is_busy:
+            if timeout is not None and time.monotonic() - start > timeout:
+                raise TimeoutError(f"Still busy after {timeout} s: {session.status}.")
+            dispatcher.process()
+        error, session.first_error = session.first_error, None
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """End the session and give its memory back; the layers stay."""
+        self.controller.close()
 
 
 def attach(
-    viewer: Any,
-    image_layer: Any,
-    model: str | Model = DEFAULT_MODEL,
-    *,
-    points: Any = None,
-    shapes: Any = None,
-    labels: Any = None,
-) -> LayerSession:
-    """Segment an image layer by points, shapes and labels, live.
+    viewer: ViewerModel, image_layer: Image | str, model: str | Model = "nano"
+) -> AnnotationSession:
+    """Start, or find, the annotation session of an image layer.
 
     Args:
-        viewer: ``napari.Viewer``, or ``napari.components.ViewerModel`` where there is no Qt.
-        image_layer: one of its image layers, of any number of axes, colour or not.
-        model: name or path, or what `load_model` returned. Loading and encoding begin now.
-        points: a points layer to adopt; by default one is made.
-        shapes: a shapes layer to adopt; by default one is made.
-        labels: a labels layer of the image's shape for the objects; by default one is made.
+        viewer: a napari viewer, or a `ViewerModel` where no application runs.
+        image_layer: an image layer of the viewer, or its name.
+        model: name of a model, path of a checkpoint, or a loaded `Model`.
 
     Returns:
-        The session. A second call for the same layer returns the same one, and changes its model
-        only if another than the default is named.
+        The session; for the same layer always the same one, with ``model`` as given.
 
     Raises:
-        TypeError: ``image_layer`` is no image layer.
-        ValueError: it is not in ``viewer``, or a layer to adopt does not fit.
+        ValueError: a layer that is no image, or is not in this viewer.
     """
-    session = Workspace.of(viewer).attach(image_layer, model, make_dispatcher, notify)
-    for role, layer in (("points", points), ("shapes", shapes), ("labels", labels)):
-        if layer is not None:
-            session.adopt(role, layer)
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    image = _image_of(viewer, getattr(image_layer, "__wrapped__", image_layer))
+    existing = session_of(image)
+    if existing is not None:
+        existing.set_model(model)
+        return existing
+    engine = Engine()
+    name = _model_name(engine, model)
+    session = AnnotationSession(Controller(viewer, image, make_dispatcher(), engine, name))
+    _remember(image, session)
     return session
 
 
+def _remember(image: Image, session: AnnotationSession) -> None:
+    """Make the layer keep its session alive, so that both go together."""
+
+    def keep(_event: object) -> AnnotationSession:
+        return session
+
+    image.events.name.connect(keep)
+    _SESSIONS[image] = weakref.ref(session)
+    reference = weakref.ref(image)
+
+    def forget() -> None:
+        layer = reference()
+        if layer is not None:
+            _SESSIONS.pop(layer, None)
+            layer.events.name.disconnect(keep)
+
+    session.controller.closed.connect(forget)
+
+
+def session_of(image: Image) -> AnnotationSession | None:
+    """The session of an image layer, if it has one."""
+    reference = _SESSIONS.get(getattr(image, "__wrapped__", image))
+    return None if reference is None else reference()
+
+
 def make_dispatcher() -> Dispatcher:
-    """Qt's where an application runs, else the in-line queue."""
-    if not application_runs():
-        return InlineDispatcher()
-    from .worker import QtDispatcher
+    """A worker thread where a Qt application runs, else a queue that `wait` works off."""
+    if "qtpy" in sys.modules:
+        from qtpy.QtWidgets import QApplication
 
-    return QtDispatcher()
+        if QApplication.instance() is not None:
+            from .worker import QtDispatcher
 
-
-def application_runs() -> bool:
-    """True if this process has a Qt application; does not import Qt to find out."""
-    if not any(f"{name}.QtWidgets" in sys.modules for name in BINDINGS):
-        return False
-    from qtpy.QtWidgets import QApplication
-
-    return QApplication.instance() is not None
+            return QtDispatcher()
+    return InlineDispatcher()
 
 
-def notify(message: str, *, error: bool) -> None:
-    """A napari notification; the terminal's, where there is no window."""
-    from napari.utils.notifications import show_error, show_warning
+def _image_of(viewer: ViewerModel, layer: Image | str) -> Image:
+    if isinstance(layer, str):
+        names = [one.name for one in viewer.layers if isinstance(one, Image)]
+        if layer not in names:
+            raise ValueError(f"Expected an image layer out of {names}, got {layer!r}.")
+        layer = viewer.layers[layer]
+    if not isinstance(layer, Image):
+        raise ValueError(f"Expected an image layer, got {type(layer).__name__}.")
+    if not any(one is layer for one in viewer.layers):
+        raise ValueError(f"Expected a layer of this viewer, {layer.name!r} is not in it; add it.")
+    return layer
 
-    (show_error if error else show_warning)(f"Segment Anything: {message}")
+
+def _model_name(engine: Engine, model: str | Model) -> str:
+    return model if isinstance(model, str) else engine.offer(model)

@@ -48,6 +48,13 @@ def find_local(entry: ModelEntry) -> Path | None:
     return None
 
 
+def is_present(entry: ModelEntry) -> bool:
+    """Whether a file of the entry's name is on this disk; quick, its hash is not looked at."""
+    if entry.kind == "builtin":
+        return True
+    return any(path.is_file() for path in (cached_path(entry), *_elsewhere(entry)))
+
+
 def _elsewhere(entry: ModelEntry) -> Iterator[Path]:
     """Places where micro-sam, napari-sam, SAM4IS and torch.hub keep the same files."""
     file_name = (entry.url or "").rsplit("/", 1)[-1]

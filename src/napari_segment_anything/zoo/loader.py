@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..config import AutoMaskSettings
-from ..inference.model import Model, ModelCard
+from ..inference.card import ModelCard
+from ..inference.model import Model
 from ..inference.runtime import pick_device, pick_precision
 from ..modeling.sizes import build_sam
 from ..structures import Progress

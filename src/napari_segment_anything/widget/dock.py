@@ -1,0 +1,137 @@
+"""The dock widget: shows a session and passes on what is pressed; decides nothing."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from magicgui.widgets import create_widget
+from napari.components import ViewerModel
+from napari.layers import Image
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
+
+from .attach import AnnotationSession, attach, session_of
+from .model_box import ModelBox
+from .object_panel import ObjectPanel
+from .whole_panel import WholeImagePanel
+
+
+class SegmentAnythingDock(QWidget):
+    """Image, model, the current object, and whole-image segmentation.
+
+    ``session`` is the annotation session of the chosen image, None while there is no image.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self.viewer = getattr(viewer, "__wrapped__", viewer)
+        self.session: AnnotationSession | None = None
+        threading.Thread(target=_import_torch, name="import torch", daemon=True).start()
+        self.image_box = create_widget(annotation=Image, label="Image", options={"nullable": True})
+        self.model_box = ModelBox()
+        self.object_panel = ObjectPanel()
+        self.whole_panel = WholeImagePanel()
+        self._lay_out()
+        self.image_box.changed.connect(self._on_image)
+        self.model_box.chosen.connect(self._on_model)
+        self.whole_panel.start.clicked.connect(self._on_auto_mask)
+        self.whole_panel.stop.clicked.connect(self._on_stop)
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setVerticalSpacing(4)
+        form.addRow("Image", self.image_box.native)
+        form.addRow("Model", self.model_box)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 6, 8, 6)
+        layout.setSpacing(6)
+        layout.addLayout(form)
+        layout.addWidget(self.object_panel)
+        layout.addWidget(self.whole_panel)
+        layout.addStretch(1)
+        self.setMinimumWidth(270)
+
+    # napari calls this when layers come, go or are renamed, once the widget is docked
+    def reset_choices(self, event: Any = None) -> None:
+        """Offer the viewer's image layers."""
+        before = self.image_box.value
+        self.image_box.reset_choices(event)
+        if before is None and self.image_box.value is None:
+            images = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+            if images:
+                active = self.viewer.layers.selection.active
+                self.image_box.value = active if isinstance(active, Image) else images[-1]
+        elif self.image_box.value is not before:
+            self._on_image(self.image_box.value)
+
+    def event(self, event: QEvent) -> bool:
+        """Let go of the session's news when the dock is closed; the session goes on."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None:
+                self._follow(None)
+            else:
+                self.reset_choices()
+                self._on_image(self.image_box.value)
+        return bool(super().event(event))
+
+    def _on_image(self, image: Image | None) -> None:
+        if image is None:
+            self._follow(None)
+            return
+        if self.session is not None and self.session.image is image:
+            return
+        try:
+            self._follow(session_of(image) or attach(self.viewer, image, self.model_box.model_name))
+        except Exception as error:
+            show_error(str(error))
+            self._follow(None)
+
+    def _follow(self, session: AnnotationSession | None) -> None:
+        """Show this session from now on."""
+        if self.session is not None:
+            self.session.controller.changed.disconnect(self._refresh)
+            self.session.controller.closed.disconnect(self._on_closed)
+        self.session = session
+        self.object_panel.session = session
+        if session is not None:
+            session.controller.activate()
+            session.controller.changed.connect(self._refresh)
+            session.controller.closed.connect(self._on_closed)
+            self.model_box.show_model(session.controller.model)
+        self._refresh()
+
+    def _on_closed(self) -> None:
+        self._follow(None)
+
+    def _on_model(self, name: str) -> None:
+        if self.session is not None:
+            self.session.set_model(name)
+
+    def _on_auto_mask(self) -> None:
+        if self.session is not None:
+            self.session.overwrite = self.object_panel.overwrite.isChecked()
+            self.session.auto_mask(**self.whole_panel.form.values)
+
+    def _on_stop(self) -> None:
+        if self.session is not None:
+            self.session.stop()
+
+    def _refresh(self) -> None:
+        session = self.session
+        self.object_panel.refresh()
+        if session is None:
+            self.whole_panel.show_status("Open an image to begin", busy=False, can_start=False)
+            return
+        state = session.controller.session
+        self.whole_panel.show_status(state.status, busy=state.is_busy, can_start=True)
+        card = session.controller.engine.card
+        if card is not None:
+            self.whole_panel.show_card(card)
+
+
+def _import_torch() -> None:
+    """Have torch imported while the person looks at the image."""
+    import torch  # noqa: F401

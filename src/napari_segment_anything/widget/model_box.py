@@ -1,0 +1,72 @@
+"""Choose a model: which ones there are, which are on this disk, or a checkpoint file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QStandardItemModel
+from qtpy.QtWidgets import QComboBox, QFileDialog
+
+from ..zoo import download, registry
+
+BROWSE = "Checkpoint file…"
+
+
+class ModelBox(QComboBox):
+    """Names of models; ``chosen`` carries a name or a path."""
+
+    chosen = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        for entry in registry.entries():
+            self.addItem(_caption(entry), entry.name)
+            index = self.count() - 1
+            self.setItemData(index, f"{entry.title}. Licence: {entry.licence}.", 3)  # tooltip
+            model = self.model()
+            if not entry.is_supported and isinstance(model, QStandardItemModel):
+                model.item(index).setEnabled(False)
+        self.addItem(BROWSE, "")
+        self._last = 0
+        self.setToolTip("nano is built in; the others are downloaded when they are first used")
+        self.activated.connect(self._on_activated)
+
+    @property
+    def model_name(self) -> str:
+        """The chosen name or path."""
+        return str(self.itemData(self.currentIndex()) or "nano")
+
+    def show_model(self, name: str) -> None:
+        """Show ``name`` as chosen, without telling anybody."""
+        index = self.findData(name)
+        if index < 0:
+            index = self.count() - 1
+            self.insertItem(index, Path(name).name, name)
+            self.setItemData(index, name, 3)
+        self.setCurrentIndex(index)
+        self._last = index
+
+    def _on_activated(self, index: int) -> None:
+        if self.itemData(index) == "":
+            self.setCurrentIndex(self._last)
+            kinds = "Checkpoints (*.pth *.pt *.safetensors)"
+            path, _ = QFileDialog.getOpenFileName(self, "Segment Anything checkpoint", "", kinds)
+            if path:
+                self.show_model(path)
+                self.chosen.emit(path)
+            return
+        if index != self._last:
+            self._last = index
+            self.chosen.emit(self.model_name)
+
+
+def _caption(entry: registry.ModelEntry) -> str:
+    if entry.kind == "builtin":
+        return f"{entry.name} (built in)"
+    if not entry.is_supported:
+        return f"{entry.name} (not supported yet)"
+    if download.is_present(entry):
+        return f"{entry.name} (on disk)"
+    return f"{entry.name} (download, {entry.size_mb} MB)"

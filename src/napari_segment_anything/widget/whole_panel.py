@@ -1,0 +1,43 @@
+"""Whole-image segmentation, and what the worker is doing."""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
+
+from ..inference.card import ModelCard
+from .settings_form import SettingsForm
+
+
+class WholeImagePanel(QGroupBox):
+    """Settings, start, status and stop."""
+
+    def __init__(self) -> None:
+        super().__init__("Whole image")
+        self.form = SettingsForm()
+        self.start = QPushButton("Segment everything")
+        self.start.setToolTip("Adds all objects to the objects layer, in one undo step")
+        self.stop = QPushButton("Cancel")
+        self.stop.setToolTip("Stop encoding or segmenting")
+        self.status = QLabel()
+        self._card: ModelCard | None = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.setSpacing(4)
+        layout.addWidget(self.form)
+        layout.addWidget(self.start)
+        row = QHBoxLayout()
+        row.addWidget(self.status, 1)
+        row.addWidget(self.stop)
+        layout.addLayout(row)
+
+    def show_status(self, text: str, *, busy: bool, can_start: bool) -> None:
+        """Say what the worker does, and offer what can be done about it."""
+        self.status.setText(text)
+        self.stop.setEnabled(busy)
+        self.start.setEnabled(can_start)
+
+    def show_card(self, card: ModelCard) -> None:
+        """Fill in the settings of a model, once, when it is loaded."""
+        if card is not self._card:
+            self._card = card
+            self.form.show_defaults(card.automask)

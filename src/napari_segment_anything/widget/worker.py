@@ -1,0 +1,138 @@
+"""One worker thread beside the GUI: jobs in order, answers on the GUI thread, progress, cancel."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from napari.utils import progress as napari_progress
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QApplication
+
+from ..core.dispatch import Cancelled, Job
+
+_PROGRESS_INTERVAL_S = 0.05
+
+
+class _Bridge(QObject):
+    """Carries news from the worker to the GUI thread."""
+
+    started = Signal(object)
+    advanced = Signal(object, int, int)
+    finished = Signal(object, object, object)
+
+
+class QtDispatcher:
+    """`core.dispatch.Dispatcher` for a running Qt application."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._stop = threading.Event()
+        self._closed = False
+        self._bar: napari_progress | None = None
+        self._timers: dict[Callable[[], None], QTimer] = {}
+        self._bridge = _Bridge()
+        self._bridge.started.connect(self._on_started)
+        self._bridge.advanced.connect(self._on_advanced)
+        self._bridge.finished.connect(self._on_finished)
+        self._thread = threading.Thread(
+            target=_work, args=(self._jobs, self._stop, self._bridge), name="segment-anything", daemon=True
+        )
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._stop.clear()
+        self._jobs.put(job)
+
+    def cancel(self) -> None:
+        """Stop the running job at its next report of progress."""
+        self._stop.set()
+
+    def process(self) -> None:
+        """Let Qt events run for a moment."""
+        QApplication.processEvents()
+        time.sleep(0.002)
+
+    def later(self, delay_ms: int, call: Callable[[], None]) -> None:
+        """Call after a pause; calling again restarts the pause."""
+        timer = self._timers.get(call)
+        if timer is None:
+            timer = self._timers[call] = QTimer()
+            timer.setSingleShot(True)
+            timer.timeout.connect(call)
+        timer.start(delay_ms)
+
+    def close(self) -> None:
+        """Stop the thread once its job ends; deliver nothing more."""
+        self._closed = True
+        self._stop.set()
+        self._jobs.put(None)
+        for timer in self._timers.values():
+            timer.stop()
+        self._timers.clear()
+        self._end_bar()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread to end after `close`; True if it did."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _on_started(self, job: Job) -> None:
+        if not self._closed:
+            self._end_bar()
+            self._bar = napari_progress(total=0, desc=job.title)
+
+    def _on_advanced(self, job: Job, done: int, total: int) -> None:
+        if self._bar is not None and not self._closed:
+            if self._bar.total != total:
+                self._bar.total = total
+                self._bar.events.total(value=total)
+            self._bar.update(done - self._bar.n)
+
+    def _on_finished(self, job: Job, answer: object, error: Exception | None) -> None:
+        self._end_bar()
+        if self._closed:
+            return
+        if error is None:
+            job.done(answer)
+        else:
+            job.failed(error)
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _work(jobs: SimpleQueue[Job | None], stop: threading.Event, bridge: _Bridge) -> None:
+    """The worker thread; holds nothing of a job once it has been reported."""
+    while (job := jobs.get()) is not None:
+        bridge.started.emit(job)
+        try:
+            answer = job.work(_reporter(job, stop, bridge))
+        except Exception as error:
+            bridge.finished.emit(job, None, error)
+        else:
+            bridge.finished.emit(job, answer, None)
+        answer = job = None
+
+
+def _reporter(
+    job: Job, stop: threading.Event, bridge: _Bridge
+) -> Callable[[int, int], None]:
+    """Progress callback that cancels when asked to, and tells the GUI not too often."""
+    told = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal told
+        if stop.is_set():
+            raise Cancelled(job.title)
+        now = time.monotonic()
+        if now - told > _PROGRESS_INTERVAL_S or done >= total:
+            told = now
+            bridge.advanced.emit(job, min(done, 2**31 - 1), min(total, 2**31 - 1))
+
+    return report
