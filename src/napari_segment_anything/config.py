@@ -22,44 +22,86 @@ class AutoMaskSettings:
         32, label="Points per side", help="Grid of n x n prompts over the image.", min=1, max=128
     )
     points_per_batch: int = _setting(
-        64, label="Points per batch", help="Prompts decoded together; fewer need less memory.",
-        min=1, max=1024, advanced=True,
+        64,
+        label="Points per batch",
+        help="Prompts decoded together; fewer need less memory.",
+        min=1,
+        max=1024,
+        advanced=True,
     )
     pred_iou_thresh: float = _setting(
-        0.88, label="Predicted IoU", help="Drop masks the model itself rates below this.",
-        min=0.0, max=1.0, step=0.01,
+        0.88,
+        label="Predicted IoU",
+        help="Drop masks the model itself rates below this.",
+        min=0.0,
+        max=1.0,
+        step=0.01,
     )
     stability_score_thresh: float = _setting(
-        0.95, label="Stability", help="Drop masks whose outline moves with the threshold.",
-        min=0.0, max=1.0, step=0.01,
+        0.95,
+        label="Stability",
+        help="Drop masks whose outline moves with the threshold.",
+        min=0.0,
+        max=1.0,
+        step=0.01,
     )
     stability_score_offset: float = _setting(
-        1.0, label="Stability offset", help="How far the threshold is moved, in logits.",
-        min=0.0, max=10.0, step=0.1, advanced=True,
+        1.0,
+        label="Stability offset",
+        help="How far the threshold is moved, in logits.",
+        min=0.0,
+        max=10.0,
+        step=0.1,
+        advanced=True,
     )
     box_nms_thresh: float = _setting(
-        0.7, label="Box NMS IoU", help="Of two masks with boxes above this IoU the better stays.",
-        min=0.0, max=1.0, step=0.01,
+        0.7,
+        label="Box NMS IoU",
+        help="Of two masks with boxes above this IoU the better stays.",
+        min=0.0,
+        max=1.0,
+        step=0.01,
     )
     crop_n_layers: int = _setting(
-        0, label="Crop layers", help="Also run on 4^i overlapping crops in each layer i.",
-        min=0, max=4,
+        0,
+        label="Crop layers",
+        help="Also run on 4^i overlapping crops in each layer i.",
+        min=0,
+        max=4,
     )
     crop_nms_thresh: float = _setting(
-        0.7, label="Crop NMS IoU", help="As box NMS, between crops.",
-        min=0.0, max=1.0, step=0.01, advanced=True,
+        0.7,
+        label="Crop NMS IoU",
+        help="As box NMS, between crops.",
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        advanced=True,
     )
     crop_overlap_ratio: float = _setting(
-        512 / 1500, label="Crop overlap", help="Overlap of crops, as a part of the image side.",
-        min=0.0, max=1.0, step=0.01, advanced=True,
+        512 / 1500,
+        label="Crop overlap",
+        help="Overlap of crops, as a part of the image side.",
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        advanced=True,
     )
     crop_n_points_downscale_factor: int = _setting(
-        1, label="Crop points downscale", help="Points per side are divided by this per layer.",
-        min=1, max=8, advanced=True,
+        1,
+        label="Crop points downscale",
+        help="Points per side are divided by this per layer.",
+        min=1,
+        max=8,
+        advanced=True,
     )
     min_mask_region_area: int = _setting(
-        0, label="Minimum area", help="Drop islands and fill holes smaller than this.",
-        min=0, max=1_000_000, unit="px",
+        0,
+        label="Minimum area",
+        help="Drop islands and fill holes smaller than this.",
+        min=0,
+        max=1_000_000,
+        unit="px",
     )
 
     @classmethod

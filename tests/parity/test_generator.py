@@ -59,7 +59,10 @@ def high_threshold(request, monkeypatch):
 def quantile_thresholds(pair, image, **grid) -> dict[str, float]:
     """Thresholds that random weights pass about half the time."""
     records = reference.SamAutomaticMaskGenerator(pair.reference, **grid, **LOOSE).generate(image)
-    middle = {k: float(np.nanmedian([r[k] for r in records])) for k in ("predicted_iou", "stability_score")}
+    middle = {
+        k: float(np.nanmedian([r[k] for r in records]))
+        for k in ("predicted_iou", "stability_score")
+    }
     assert len(records) > 4
     return {
         "pred_iou_thresh": middle["predicted_iou"],

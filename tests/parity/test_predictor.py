@@ -86,7 +86,12 @@ def test_batched_prompts(predictors):
         assert relative_difference(want[1], got[1]) < LOGITS
         assert relative_difference(want[2], got[2]) < LOGITS
     boxes_only = (None, None, want_boxes)
-    assert relative_difference(theirs.predict_torch(*boxes_only)[2], mine.predict_torch(*boxes_only)[2]) < LOGITS
+    assert (
+        relative_difference(
+            theirs.predict_torch(*boxes_only)[2], mine.predict_torch(*boxes_only)[2]
+        )
+        < LOGITS
+    )
 
 
 def test_our_own_functions_give_the_predictors_answer(predictors, vit_b):
@@ -111,7 +116,7 @@ def test_our_own_functions_give_the_predictors_answer(predictors, vit_b):
 
 
 def test_state_of_the_predictor(predictors):
-    theirs, mine, image = predictors
+    theirs, mine, _image = predictors
     fresh = ours.SamPredictor(mine.model)
     assert not fresh.is_image_set and fresh.features is None
     with pytest.raises(RuntimeError):
@@ -152,7 +157,9 @@ def test_transforms(size):
     image = picture(*size)
     assert np.array_equal(theirs.apply_image(image), mine.apply_image(image))
     points = np.random.default_rng(0).uniform(0, 100, (4, 3, 2))
-    np.testing.assert_array_equal(theirs.apply_coords(points, size), mine.apply_coords(points, size))
+    np.testing.assert_array_equal(
+        theirs.apply_coords(points, size), mine.apply_coords(points, size)
+    )
     boxes = points.reshape(-1, 4)
     np.testing.assert_array_equal(theirs.apply_boxes(boxes, size), mine.apply_boxes(boxes, size))
 

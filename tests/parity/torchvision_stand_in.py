@@ -46,7 +46,7 @@ def _iou(a: torch.Tensor, b: torch.Tensor) -> float:
 def install() -> None:
     """Put the stand-in where ``import torchvision`` finds it, unless the real one imports."""
     try:
-        import torchvision.ops.boxes  # noqa: F401
+        import torchvision.ops.boxes
         import torchvision.transforms.functional  # noqa: F401
     except (ImportError, RuntimeError, OSError):
         names = {

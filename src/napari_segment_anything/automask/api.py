@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..config import AutoMaskSettings
-from ..inference.decoding import DecodedMasks, decode_points
+from ..inference.decoding import decode_points, foreground_at
 from ..inference.model import Model
 from ..inference.predictor import encode
 from ..inference.preprocess import to_rgb8
 from ..structures import Embedding, Progress
-from .generator import Box, Decode, generate
+from .generator import EncodeCrop, EncodedCrop, generate
+from .point_grid import Box
 from .records import MaskRecord, to_records
 
 
@@ -49,16 +51,10 @@ def auto_mask(
     if isinstance(image, Embedding):
         size_hw, encode_crop = _from_embedding(model, image, chosen)
     else:
-        rgb = to_rgb8(image, contrast_limits)  # one stretch for the image and all its crops
-        size_hw = (rgb.shape[0], rgb.shape[1])
+        # One stretch for the image and all its crops.
+        size_hw, encode_crop = _from_pixels(model, to_rgb8(image, contrast_limits))
 
-        def encode_crop(crop: Box) -> Decode:
-            x0, y0, x1, y1 = crop
-            return decoder_of(model, encode(model, rgb[y0:y1, x0:x1]))
-
-    found = generate(
-        size_hw, encode_crop, chosen, model.sam.mask_threshold, progress=progress
-    )
+    found = generate(size_hw, encode_crop, chosen, model.sam.mask_threshold, progress=progress)
     return painted(to_records(found), size_hw)
 
 
@@ -80,18 +76,28 @@ def resolved_settings(model: Model, given: dict[str, Any]) -> AutoMaskSettings:
     return AutoMaskSettings(**values)
 
 
-def decoder_of(model: Model, embedding: Embedding) -> Decode:
-    """How points of an encoded image are decoded."""
+def encoded_crop(model: Model, embedding: Embedding) -> EncodedCrop:
+    """How points of an encoded image are decoded, and which are left out by the model's card."""
+    least = model.card.least_foreground
 
-    def decode(points_xy: NDArray[np.float64]) -> DecodedMasks:
-        return decode_points(model, embedding, points_xy)
+    def worth_asking(points_xy: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return foreground_at(model, embedding, points_xy) >= least
 
-    return decode
+    decode = partial(decode_points, model, embedding)
+    return EncodedCrop(decode, worth_asking if least > 0 else None)
+
+
+def _from_pixels(model: Model, rgb: NDArray[np.uint8]) -> tuple[tuple[int, int], EncodeCrop]:
+    def encode_crop(crop: Box) -> EncodedCrop:
+        x0, y0, x1, y1 = crop
+        return encoded_crop(model, encode(model, rgb[y0:y1, x0:x1]))
+
+    return (rgb.shape[0], rgb.shape[1]), encode_crop
 
 
 def _from_embedding(
     model: Model, embedding: Embedding, settings: AutoMaskSettings
-) -> tuple[tuple[int, int], Any]:
+) -> tuple[tuple[int, int], EncodeCrop]:
     if embedding.model_digest != model.digest:
         raise ValueError("Expected an embedding made by this model; encode the image again.")
     if settings.crop_n_layers:
@@ -99,7 +105,7 @@ def _from_embedding(
             f"Expected the image itself for crop_n_layers={settings.crop_n_layers}, got an "
             "embedding, which cannot be cropped; pass the image or use crop_n_layers=0."
         )
-    return embedding.frame.size_hw, lambda _crop: decoder_of(model, embedding)
+    return embedding.frame.size_hw, lambda _crop: encoded_crop(model, embedding)
 
 
 def painted(

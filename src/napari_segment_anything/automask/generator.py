@@ -1,4 +1,4 @@
-"""From an image to mask records: prompt on a grid, filter early, upsample survivors, deduplicate."""
+"""Image -> masks: prompt on a grid, filter early, upsample survivors, remove duplicates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,19 @@ CHUNK_PIXELS = 1 << 24
 Decode = Callable[[NDArray[np.float64]], DecodedMasks]
 """(B, 2) points in pixels of one encoded crop -> three masks each."""
 
-EncodeCrop = Callable[[Box], Decode]
+
+@dataclass(frozen=True)
+class EncodedCrop:
+    """An encoded crop: how its points are decoded, and which of them are worth asking.
+
+    ``worth_asking`` takes (N, 2) points in pixels of the crop and returns (N,) bool; None: all.
+    """
+
+    decode: Decode
+    worth_asking: Callable[[NDArray[np.float64]], NDArray[np.bool_]] | None = None
+
+
+EncodeCrop = Callable[[Box], EncodedCrop]
 """A crop (x0, y0, x1, y1) of the image -> its decoder; this is where the encoder runs."""
 
 
@@ -69,8 +81,8 @@ def generate(
 ) -> Candidates:
     """All masks of an image of ``size_hw`` pixels that pass the filters, duplicates removed.
 
-    ``point_grids`` (unit square, one a crop layer) replaces the regular grids. ``progress`` is
-    called after every batch; an exception from it cancels.
+    ``point_grids`` (unit square, one a crop layer) replaces the regular grids. ``progress`` counts
+    points and is called after every batch; an exception from it cancels.
     """
     grids = point_grids
     if grids is None:
@@ -80,18 +92,19 @@ def generate(
             settings.crop_n_points_downscale_factor,
         )
     crops, layers = crop_boxes(size_hw, settings.crop_n_layers, settings.crop_overlap_ratio)
-    batches = [-(-len(grids[layer]) // settings.points_per_batch) for layer in layers]
-    total, done = sum(batches) + len(crops), 0
+    total, done = sum(len(grids[layer]) for layer in layers), 0
     found = Candidates()
     for crop, layer in zip(crops, layers, strict=True):
-        decode = encode_crop(crop)
-        done = _report(progress, done, total)
+        encoded = encode_crop(crop)
         in_crop = Candidates()
         size_wh = np.array([crop[2] - crop[0], crop[3] - crop[1]])
-        for points in _batched(np.asarray(grids[layer]) * size_wh, settings.points_per_batch):
-            batch = filtered(decode(points), points, crop, size_hw, settings, mask_threshold)
-            in_crop.extend(batch)
-            done = _report(progress, done, total)
+        every = np.asarray(grids[layer]) * size_wh
+        asked = every if encoded.worth_asking is None else every[encoded.worth_asking(every)]
+        done = _report(progress, done + len(every) - len(asked), total)
+        for points in _batched(asked, settings.points_per_batch):
+            decoded = encoded.decode(points)
+            in_crop.extend(filtered(decoded, points, crop, size_hw, settings, mask_threshold))
+            done = _report(progress, done + len(points), total)
         scores = torch.tensor(in_crop.iou)
         keep = nms(in_crop.stacked_boxes(), scores, settings.box_nms_thresh)
         found.extend(in_crop.take(keep.tolist()))
@@ -107,8 +120,8 @@ def generate(
 
 def _report(progress: Progress | None, done: int, total: int) -> int:
     if progress is not None:
-        progress(done + 1, total)
-    return done + 1
+        progress(done, total)
+    return done
 
 
 def _batched(points: NDArray[np.float64], size: int) -> Iterator[NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +11,17 @@ from typing import Any, Protocol
 from ..structures import Progress
 
 
-class Cancelled(Exception):  # noqa: N818 - nothing went wrong
+class Cancelled(Exception):
     """Raised inside a job, by its progress callback, when it is no longer wanted."""
+
+
+class _PutBack(Exception):
+    """Raised inside a job that has no more time now."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """``work(progress)`` runs on the worker; then ``done`` or ``failed``, on the caller's thread."""
+    """``work(progress)`` runs on the worker, then ``done`` or ``failed`` where it was submitted."""
 
     title: str
     work: Callable[[Progress], Any]
@@ -33,11 +38,18 @@ class Dispatcher(Protocol):
     def cancel(self) -> None:
         """Ask the running job to stop; its ``failed`` gets a `Cancelled`."""
 
-    def process(self) -> None:
-        """Let answers arrive: run queued work here, or let the application's events run."""
+    def process(self, deadline: float | None = None) -> None:
+        """Let answers arrive: run queued work here, or let the application's events run.
+
+        Work that runs here is put back when ``time.monotonic`` passes ``deadline``.
+        """
 
     def later(self, delay_ms: int, call: Callable[[], None]) -> None:
         """Call soon; a second ``later`` with the same function restarts its delay."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """True while a `later` call is still to come."""
 
     def close(self) -> None:
         """Stop; running work is cancelled, nothing is delivered any more."""
@@ -56,13 +68,22 @@ class InlineDispatcher:
     def cancel(self) -> None:
         """Nothing runs between calls: the queue's owner takes back what it no longer wants."""
 
-    def process(self) -> None:
-        """Run the oldest job, if there is one."""
+    is_waiting = False
+
+    def process(self, deadline: float | None = None) -> None:
+        """Run the oldest job, if there is one; past the deadline it is put back."""
         if not self._jobs:
             return
         job = self._jobs.popleft()
+
+        def watch(done: int, total: int) -> None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise _PutBack
+
         try:
-            answer = job.work(lambda done, total: None)
+            answer = job.work(watch)
+        except _PutBack:
+            self._jobs.appendleft(job)
         except Exception as error:
             job.failed(error)
         else:

@@ -72,13 +72,17 @@ Answer = Embedding | MaskPrediction | tuple[Labels, Records]
 class Functions(Protocol):
     """The four public functions that do the work."""
 
-    def load_model(self, name: str, *, progress: Progress | None = None) -> Model: ...
+    def load_model(self, name: str, *, progress: Progress | None = None) -> Model:
+        """See `zoo.loader.load_model`."""
 
-    def encode(self, model: Model, image: Any, **options: Any) -> Embedding: ...
+    def encode(self, model: Model, image: Any, **options: Any) -> Embedding:
+        """See `inference.predictor.encode`."""
 
-    def predict(self, model: Model, embedding: Embedding, *prompt: Any) -> MaskPrediction: ...
+    def predict(self, model: Model, embedding: Embedding, *prompt: Any) -> MaskPrediction:
+        """See `inference.predictor.predict`."""
 
-    def auto_mask(self, model: Model, image: Any, **options: Any) -> tuple[Labels, Records]: ...
+    def auto_mask(self, model: Model, image: Any, **options: Any) -> tuple[Labels, Records]:
+        """See `automask.api.auto_mask`."""
 
 
 class PublicFunctions:
@@ -112,7 +116,8 @@ class PublicFunctions:
 class Engine:
     """Answers requests one at a time; used from one worker thread only.
 
-    ``encode_count`` counts runs of the image encoder for prompts.
+    ``encode_count`` counts runs of the image encoder for prompts. ``used_name`` is the model that
+    answered last, ``failed_model`` the last that could not be loaded.
     """
 
     def __init__(
@@ -124,6 +129,8 @@ class Engine:
         self._model: Model | None = None
         self._model_name: str | None = None
         self._used: Model | None = None
+        self.used_name: str | None = None
+        self.failed_model: str | None = None
         self._given: dict[str, Model] = {}
         self._hash_of_lazy: dict[tuple[int, PlaneRef], str] = {}
 
@@ -141,6 +148,7 @@ class Engine:
     def run(self, request: Request, progress: Progress) -> Answer:
         """Answer one request; an exception raised by ``progress`` cancels it."""
         model = self._used = self.model(request.view.model, progress)
+        self.used_name = request.view.model
         if isinstance(request, AutoMaskRequest):
             return self._segment(model, request, progress)
         embedding = self._embedding(model, request.view, progress)
@@ -156,7 +164,11 @@ class Engine:
         if name in self._given:
             return self._given[name]
         if self._model is None or self._model_name != name:
-            loaded = self.functions.load_model(name, progress=progress)
+            try:
+                loaded = self.functions.load_model(name, progress=progress)
+            except Exception:
+                self.failed_model = name
+                raise
             self._model, self._model_name = loaded, name
         return self._model
 

@@ -49,7 +49,7 @@ def automask_edit(
 ) -> tuple[LabelEdit, NDArray[np.intp]]:
     """Write all objects of ``found`` (H, W), ids 1..n, into the plane ``labels``.
 
-    They go on background only, or replace everything with ``overwrite``. The objects that are
+    They go on background only, or over what is there with ``overwrite``. The objects that are
     left with pixels get consecutive labels from ``first_label``; the second result says which
     they are, as indices 0..n-1, in the order of their labels.
     """
@@ -58,7 +58,7 @@ def automask_edit(
     kept = kept[kept > 0]
     new_label = np.zeros(int(found.max(initial=0)) + 1, np.int64)
     new_label[kept] = first_label + np.arange(len(kept))
-    target = np.where(visible > 0, new_label[visible], 0 if overwrite else labels)
+    target = np.where(visible > 0, new_label[visible], labels)
     return _changes(labels, target), (kept - 1).astype(np.intp)
 
 

@@ -109,7 +109,7 @@ def scribble_points(vertices_xy: NDArray[np.float64]) -> NDArray[np.float64]:
     lengths = np.hypot(*np.diff(path, axis=0).T)
     along = np.concatenate([[0], np.cumsum(lengths)])
     if along[-1] == 0:
-        return path[:1]
+        return np.asarray(path[:1], np.float64)
     count = int(np.clip(round(along[-1] / SCRIBBLE_STEP_PX), 1, MOST_SCRIBBLE_POINTS))
     at = (np.arange(count) + 0.5) / count * along[-1]
     return np.stack([np.interp(at, along, path[:, i]) for i in (0, 1)], axis=1)

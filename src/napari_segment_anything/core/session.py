@@ -22,8 +22,8 @@ from .engine import AutoMaskRequest, EncodeRequest, Engine, MaskRequest, Request
 class ObjectState:
     """One object on its way into the labels.
 
-    ``order`` lists the candidates best first, ``chosen`` is a place in it. ``replaces`` is the
-    label that is being refined.
+    ``order`` lists the candidates best first, ``chosen`` is a place in it, counted in a circle.
+    ``replaces`` is the label that is being refined.
     """
 
     object_id: int
@@ -45,12 +45,21 @@ class ObjectState:
     @property
     def mask(self) -> NDArray[np.bool_] | None:
         """The chosen candidate's mask, (H, W)."""
-        return None if self.answer is None else self.answer.masks[self.order[self.chosen]]
+        return None if self.answer is None else self.answer.masks[self.candidate]
 
     @property
     def iou(self) -> float | None:
         """The chosen candidate's predicted IoU."""
-        return None if self.answer is None else float(self.answer.iou[self.order[self.chosen]])
+        return None if self.answer is None else float(self.answer.iou[self.candidate])
+
+    @property
+    def candidate(self) -> int:
+        """Index of the chosen candidate in the answer."""
+        return self.order[self.chosen % len(self.order)]
+
+    def forget_answer(self) -> None:
+        """The newest prompt will get no answer, and the one before no longer counts."""
+        self.answer, self.answered = None, self.serial
 
 
 class Canvas(Protocol):
@@ -120,6 +129,7 @@ class Session:
         self._wanted_view = view
         self._queue = [r for r in self._queue if not isinstance(r, EncodeRequest)]
         self._queue.append(EncodeRequest(view))
+        self._stop_if_unwanted(view)
         self._pump()
 
     def set_prompt(self, view: View, prompt: Prompt, replaces: int | None = None) -> None:
@@ -129,16 +139,17 @@ class Session:
         """
         current = self.current
         current.view, current.prompt = view, None if prompt.is_empty else prompt
-        current.replaces = replaces
+        current.replaces, current.chosen = replaces, 0
         current.serial += 1
         self._drop_requests_of(current)
         if current.prompt is None:
-            current.answer, current.answered = None, current.serial
+            current.forget_answer()
             self.canvas.show_live(current)
             self.canvas.status_changed()
             return
         request = MaskRequest(view, current.object_id, current.serial, current.prompt)
         self._queue.append(request)
+        self._stop_if_unwanted(view)
         self._pump()
 
     def auto_mask(self, view: View, settings: Mapping[str, Any], overwrite: bool) -> None:
@@ -149,9 +160,9 @@ class Session:
     # What a person does with the current object
 
     def next_candidate(self, step: int = 1) -> None:
-        """Show the next best of the current object's candidates, in a circle."""
-        if self.current.answer is not None:
-            self.current.chosen = (self.current.chosen + step) % len(self.current.order)
+        """Show the next best of the current object's candidates, also of an answer to come."""
+        if self.current.prompt is not None:
+            self.current.chosen += step
             self.canvas.show_live(self.current)
             self.canvas.status_changed()
 
@@ -165,10 +176,8 @@ class Session:
             return False
         done.overwrite = overwrite
         self._begin_object()
-        if done.is_pending:
-            self._committing[done.object_id] = done
-        else:
-            self.canvas.write_object(done)
+        self._committing[done.object_id] = done
+        self._write_committed()
         self.canvas.show_live(self.current)
         self.canvas.status_changed()
         return True
@@ -185,8 +194,9 @@ class Session:
         self._queue.clear()
         self._committing.clear()
         self._wanted_view = None
-        self.current.answered = self.current.serial
+        self.current.forget_answer()
         self.dispatcher.cancel()
+        self.canvas.show_live(self.current)
         self.canvas.status_changed()
 
     def close(self) -> None:
@@ -211,6 +221,24 @@ class Session:
             for r in self._queue
             if not (isinstance(r, MaskRequest) and r.object_id == state.object_id)
         ]
+
+    def _write_committed(self) -> None:
+        """Write what is answered, in the order in which it was committed."""
+        while self._committing:
+            done = next(iter(self._committing.values()))
+            if done.is_pending:
+                return
+            del self._committing[done.object_id]
+            self.canvas.write_object(done)
+
+    def _stop_if_unwanted(self, view: View) -> None:
+        """Cancel running work on another view, unless somebody still waits for it."""
+        running = self._running
+        if running is None or running.view == view or isinstance(running, AutoMaskRequest):
+            return
+        committed = isinstance(running, MaskRequest) and running.object_id in self._committing
+        if not committed and all(r.view != running.view for r in self._queue):
+            self.dispatcher.cancel()
 
     def _pump(self) -> None:
         """Start the next request if none runs."""
@@ -243,10 +271,12 @@ class Session:
             self._wanted_view = None
         if isinstance(request, MaskRequest):
             self._committing.pop(request.object_id, None)
-            if request.object_id == self.current.object_id:
-                self.current.answered = max(self.current.answered, request.serial)
+            if (request.object_id, request.serial) == (self.current.object_id, self.current.serial):
+                self.current.forget_answer()
+                self.canvas.show_live(self.current)
         if not isinstance(error, Cancelled):
             self._note(error)
+        self._write_committed()
         self._pump()
 
     def _note(self, error: Exception) -> None:
@@ -262,9 +292,7 @@ class Session:
             return
         state.answered, state.answer = request.serial, answer
         state.order = tuple(int(i) for i in np.argsort(-answer.iou, kind="stable"))
-        state.chosen = 0
-        if self._committing.pop(state.object_id, None) is not None:
-            self.canvas.write_object(state)
-        else:
+        if state is self.current:
             self.canvas.show_live(state)
+        self._write_committed()
         self.canvas.status_changed()

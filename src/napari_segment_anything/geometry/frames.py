@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-
 @dataclass(frozen=True)
 class ImageFrame:
     """Place of an image in the canvas that a model's encoder sees.
@@ -44,7 +43,8 @@ class ImageFrame:
 
     def points_to_model(self, points_xy: NDArray[np.floating]) -> NDArray[np.float64]:
         """(..., 2) image pixels (x, y) -> (..., 2) model pixels (x, y)."""
-        return np.asarray(points_xy, np.float64) * np.asarray(self.scale_xy)
+        moved = np.asarray(points_xy, np.float64) * np.asarray(self.scale_xy)
+        return np.asarray(moved, np.float64)
 
     def boxes_to_model(self, boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
         """(..., 4) image pixels (x0, y0, x1, y1) -> (..., 4) model pixels."""

@@ -12,7 +12,10 @@ class ModelCard:
     """A sentence about a model, and settings that suit it.
 
     ``automask`` holds values of `AutoMaskSettings` that differ from the paper's defaults.
+    ``least_foreground``: automatic segmentation leaves out grid points to which the encoder's own
+    foreground map gives less than this probability; 0 asks at every point.
     """
 
     description: str = ""
     automask: Mapping[str, Any] = field(default_factory=dict)
+    least_foreground: float = 0.0

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..geometry.frames import ImageFrame
+from ..modeling.conv_encoder import ConvEncoder
 from ..structures import Embedding
 from .model import Model
 from .runtime import running_precision
@@ -165,9 +166,14 @@ def outgrown(decoded: DecodedMasks, least_iou: float = 0.5) -> NDArray[np.bool_]
     rows = torch.arange(len(best), device=best.device)
     mask = decoded.logits[rows, best] > 0
     rated = (decoded.iou[rows, best] >= least_iou).cpu().numpy()
-    edges = torch.stack(
-        [mask[:, 0].any(1), mask[:, -1].any(1), mask[..., 0].any(1), mask[..., -1].any(1)], dim=1
-    ).cpu().numpy()
+    edges = (
+        torch.stack(
+            [mask[:, 0].any(1), mask[:, -1].any(1), mask[..., 0].any(1), mask[..., -1].any(1)],
+            dim=1,
+        )
+        .cpu()
+        .numpy()
+    )
     beyond = np.empty_like(edges)
     for row, window in enumerate(decoded.windows):
         covered = grid.side << window.level
@@ -191,14 +197,36 @@ def decode_points(
     windows = [grid.around(np.concatenate([p, p]), 0) for p in at]
     decoded = decode(model, embedding, prompts, windows, multimask=True)
     for level in range(1, grid.top_level + 1):
-        again = np.flatnonzero(outgrown(decoded))
-        again = again[[decoded.windows[i].level == level - 1 for i in again]] if len(again) else again
+        at_last_level = np.array([w.level == level - 1 for w in decoded.windows], bool)
+        again = np.flatnonzero(outgrown(decoded) & at_last_level)
         if len(again) == 0:
             break
         larger = [grid.around(np.concatenate([at[i], at[i]]), level) for i in again]
         part = ModelPrompts(at[again][:, None], labels[again])
         decoded = _replaced(decoded, again, decode(model, embedding, part, larger, multimask=True))
     return decoded
+
+
+@torch.inference_mode()
+def foreground_at(
+    model: Model, embedding: Embedding, points_xy: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Probability that each point, (B, 2) image pixels, or a neighbour of it is an object: (B,).
+
+    Read off the dense map that `nano`'s encoder was trained with; 1 for models without one.
+    """
+    encoder = model.sam.image_encoder
+    if not isinstance(encoder, ConvEncoder):
+        return np.ones(len(points_xy), np.float32)
+    tile = embedding.tiles[0]
+    with running_precision(model.device, model.precision):
+        foreground = encoder.dense_maps(tile.features)[:, :1].float()
+    near = F.max_pool2d(foreground, 3, stride=1, padding=1)[0, 0]
+    height, width = near.shape
+    cells = tile.frame.points_to_model(points_xy) * (4 / model.grid_for(tile.frame).cell_px)
+    x = np.clip(cells[:, 0].astype(int), 0, width - 1)
+    y = np.clip(cells[:, 1].astype(int), 0, height - 1)
+    return np.asarray(near.cpu().numpy()[y, x], np.float32)
 
 
 def _replaced(decoded: DecodedMasks, rows: NDArray[np.intp], new: DecodedMasks) -> DecodedMasks:

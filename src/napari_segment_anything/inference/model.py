@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -25,7 +25,7 @@ class Model:
     device: torch.device
     precision: str
     digest: str
-    card: ModelCard = ModelCard()
+    card: ModelCard = field(default_factory=ModelCard)
     precision_reason: str = "as asked"
 
     @property
@@ -36,10 +36,11 @@ class Model:
     def frame_for(self, size_hw: tuple[int, int]) -> ImageFrame:
         """Where an image of ``size_hw`` pixels lies in what the encoder sees."""
         if not self.encodes_any_size:
-            return ImageFrame.fit_square(size_hw, self.sam.image_encoder.img_size)
+            return ImageFrame.fit_square(size_hw, int(self.sam.image_encoder.img_size))  # type: ignore[arg-type]
         zoom = natural_zoom(size_hw)
         least = self.sam.prompt_encoder.input_image_size[0]
-        frame = ImageFrame.fit_zoom(size_hw, zoom, self.sam.image_encoder.canvas_multiple)
+        multiple = int(self.sam.image_encoder.canvas_multiple)  # type: ignore[arg-type]
+        frame = ImageFrame.fit_zoom(size_hw, zoom, multiple)
         canvas = (max(least, frame.canvas_hw[0]), max(least, frame.canvas_hw[1]))
         return ImageFrame(frame.size_hw, frame.resized_hw, canvas)
 

@@ -121,7 +121,7 @@ def checked_prompt(
     box_xyxy: ArrayLike | None,
     mask: ArrayLike | None,
 ) -> Prompt:
-    """The prompt with every array in its shape and type, or a `ValueError` that says what is not."""
+    """The prompt with every array in its shape and type, or a `ValueError` that says why not."""
     points, labels = _checked_points(points_xy, point_labels)
     box = None if box_xyxy is None else np.asarray(box_xyxy, np.float64)
     if box is not None:
@@ -153,7 +153,7 @@ def _checked_points(
         raise ValueError(f"Expected finite points_xy (N, 2), got shape {points.shape}.")
     if point_labels is None:
         raise ValueError(
-            f"Expected point_labels for {len(points)} points, got none; 1 is foreground, 0 background."
+            f"Expected {len(points)} point_labels, got none; 1 is foreground, 0 background."
         )
     labels = np.asarray(point_labels).reshape(-1)
     if len(labels) != len(points):
@@ -180,7 +180,7 @@ def _checked_mask(frame: ImageFrame, mask: ArrayLike | None) -> NDArray[Any] | N
         )
     if not array.any():
         raise ValueError("Expected a mask with an object in it, got an empty one; paint it first.")
-    return array != 0
+    return np.asarray(array != 0)
 
 
 def _decode_prompt(

@@ -85,4 +85,4 @@ def _stretch(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
         with np.errstate(over="ignore", invalid="ignore"):
             out = (values - low) * (255.0 / (high - low))
     out = np.nan_to_num(out, nan=0.0, posinf=255.0, neginf=0.0)
-    return np.rint(np.clip(out, 0.0, 255.0)).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(out, 0.0, 255.0)), np.uint8)

@@ -30,12 +30,12 @@ class Window:
     @property
     def pool(self) -> int:
         """Feature cells along one side of a decoder cell."""
-        return 2**self.level
+        return 1 << self.level
 
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """Feature map of ``field_hw`` cells, ``cell_px`` model pixels each, windows of ``side`` cells."""
+    """Feature map of ``field_hw`` cells of ``cell_px`` model pixels; windows are ``side`` cells."""
 
     field_hw: tuple[int, int]
     cell_px: int

@@ -136,7 +136,11 @@ def _encoder_parts(
         conv = ConvEncoder(size.widths, size.depths, size.stem_chans, dim)
         cells = (size.window_cells, size.window_cells)
         window_px = (cells[0] * conv.stride, cells[1] * conv.stride)
-        return conv, DensePromptEncoder(dim, cells, window_px, config.mask_in_chans), FusionBlock(dim)
+        return (
+            conv,
+            DensePromptEncoder(dim, cells, window_px, config.mask_in_chans),
+            FusionBlock(dim),
+        )
     vit = ImageEncoderViT(
         img_size=size.img_size,
         patch_size=size.patch_size,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..automask.generator import Decode, generate
+from ..automask.generator import EncodedCrop, generate
 from ..automask.point_grid import Box
 from ..automask.records import SEGMENTATIONS, MaskRecord, to_records
 from ..config import AutoMaskSettings
 from ..geometry.frames import ImageFrame
-from ..inference.decoding import DecodedMasks, decode_points
+from ..inference.decoding import decode_points
 from ..inference.model import Model
 from ..modeling.sam import Sam
 from ..structures import EmbeddedTile, Embedding
@@ -82,17 +82,13 @@ class SamAutomaticMaskGenerator:
         predictor = self.predictor
         model = Model(predictor.model, "sam", predictor.device, "fp32", digest="")
 
-        def encode_crop(crop: Box) -> Decode:
+        def encode_crop(crop: Box) -> EncodedCrop:
             x0, y0, x1, y1 = crop
             predictor.set_image(image[y0:y1, x0:x1])
             frame = ImageFrame.fit_square((y1 - y0, x1 - x0), predictor.transform.target_length)
             tile = EmbeddedTile(predictor.get_image_embedding(), frame)
             embedding = Embedding(frame, "", (tile,))
-
-            def decode(points_xy: NDArray[Any]) -> DecodedMasks:
-                return decode_points(model, embedding, points_xy)
-
-            return decode
+            return EncodedCrop(partial(decode_points, model, embedding))
 
         found = generate(
             (image.shape[0], image.shape[1]),

@@ -39,7 +39,8 @@ class ResizeLongestSide:
         self, coords: NDArray[np.floating], original_size: Size
     ) -> NDArray[np.float64]:
         """(..., 2) points (x, y) of an image of ``original_size`` (H, W) -> model pixels."""
-        return np.asarray(coords, np.float64) * np.asarray(self._scale_xy(original_size))
+        moved = np.asarray(coords, np.float64) * np.asarray(self._scale_xy(original_size))
+        return np.asarray(moved, np.float64)
 
     def apply_boxes(self, boxes: NDArray[np.floating], original_size: Size) -> NDArray[np.float64]:
         """(B, 4) boxes -> model pixels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import time
 from pathlib import Path
@@ -15,6 +16,13 @@ from ..zoo.checkpoint import write_checkpoint
 from .data import CropBatches, CropSettings, load_folder
 from .trainer import Trainer, TrainSettings
 
+CARD = {
+    "description": "small built-in model for cells and similar objects",
+    "automask": {"pred_iou_thresh": 0.6, "stability_score_thresh": 0.8},
+    "least_foreground": 0.1,
+}
+"""What the weights say of themselves."""
+
 log = logging.getLogger(__name__)
 
 
@@ -25,7 +33,7 @@ def train(data: Path, folder: Path, settings: TrainSettings, crops: CropSettings
     """
     torch.manual_seed(settings.seed)
     sam = build_sam(NANO)
-    trainer = Trainer(sam.to(memory_format=torch.channels_last), settings, folder)
+    trainer = Trainer(sam, settings, folder)
     resumed = trainer.resume()
     log.info("%s at step %d of %d", "resumed" if resumed else "new", trainer.step, settings.steps)
     batches = CropBatches(load_folder(data, "train"), crops, settings.batch, settings.seed)
@@ -43,7 +51,9 @@ def train(data: Path, folder: Path, settings: TrainSettings, crops: CropSettings
             sums.setdefault(name, []).append(value)
         if trainer.step % 25 == 0:
             means = "  ".join(f"{k} {sum(v) / len(v):.3f}" for k, v in sorted(sums.items()))
-            log.info("step %d  %.2f s each  %s", trainer.step, (time.monotonic() - since) / 25, means)
+            log.info(
+                "step %d  %.2f s each  %s", trainer.step, (time.monotonic() - since) / 25, means
+            )
             sums, since = {}, time.monotonic()
         if trainer.step % settings.save_every == 0:
             trainer.save()
@@ -55,7 +65,8 @@ def train(data: Path, folder: Path, settings: TrainSettings, crops: CropSettings
 def write_weights(trainer: Trainer) -> Path:
     """The averaged weights as half-precision safetensors in the run's folder."""
     path = trainer.folder / "nano.safetensors"
-    write_checkpoint(path, trainer.averaged, NANO, {"name": "nano", "step": str(trainer.step)}, half=True)
+    metadata = {"name": "nano", "step": str(trainer.step), "card": json.dumps(CARD)}
+    write_checkpoint(path, trainer.averaged, NANO, metadata, half=True)
     return path
 
 

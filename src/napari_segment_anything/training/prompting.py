@@ -193,7 +193,12 @@ def interactive_loss(
         tally.add(f"{kind} {turn}", mask_iou(answer, true)[real])
         if turn + 1 == rounds or not bool(real.any()):
             break
-        image, true, coords, point_labels = image[real], true[real], coords[real], point_labels[real]
+        image, true, coords, point_labels = (
+            image[real],
+            true[real],
+            coords[real],
+            point_labels[real],
+        )
         boxes = None if boxes is None else boxes[real]
         previous = answer[real][:, None]
         real = real[real]

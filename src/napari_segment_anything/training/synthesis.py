@@ -39,7 +39,7 @@ def smooth_noise(rng: Rng, size: tuple[int, int], scale_px: float) -> Grid:
     field = field[: size[0], : size[1]]
     if field.shape != size:
         field = np.pad(field, [(0, s - f) for s, f in zip(size, field.shape, strict=True)], "edge")
-    return ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32)
+    return np.asarray((field - field.mean()) / (field.std() + 1e-6), np.float32)
 
 
 def _local_grid(
@@ -139,7 +139,7 @@ def _draw_regions(rng: Rng, size: tuple[int, int]) -> NDArray[np.int32]:
     background = rng.random(len(seeds) + 1) < 0.4
     background[1] = False
     labels[background[labels]] = 0
-    return labels
+    return np.asarray(labels)
 
 
 def _texture(rng: Rng, size: tuple[int, int]) -> Grid:
@@ -150,7 +150,8 @@ def _texture(rng: Rng, size: tuple[int, int]) -> Grid:
     if kind == 3:
         y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
         turn, period = rng.uniform(0, np.pi), rng.uniform(4, 16)
-        return np.sin((x * np.cos(turn) + y * np.sin(turn)) * np.float32(2 * np.pi / period))
+        across = x * np.cos(turn) + y * np.sin(turn)
+        return np.asarray(np.sin(across * (2 * np.pi / period)), np.float32)
     return smooth_noise(rng, size, float(rng.uniform(1.5, 8)))
 
 
@@ -160,7 +161,9 @@ def paint(rng: Rng, labels: NDArray[np.int32]) -> NDArray[np.uint8]:
     count = int(labels.max())
     contrast = rng.uniform(0.12, 0.6) * (1 if rng.random() < 0.65 else -1)
     base = rng.uniform(0.05, 0.4) if contrast > 0 else rng.uniform(0.6, 0.95)
-    levels = np.concatenate([[0.0], contrast * np.exp(rng.normal(0, 0.25, count))]).astype(np.float32)
+    levels = np.concatenate([[0.0], contrast * np.exp(rng.normal(0, 0.25, count))]).astype(
+        np.float32
+    )
     tone = levels[labels]
     if rng.random() < 0.4:  # brighter or darker towards the border, as membranes and domes are
         depth = ndimage.distance_transform_edt(labels > 0).astype(np.float32)
@@ -176,7 +179,8 @@ def paint(rng: Rng, labels: NDArray[np.int32]) -> NDArray[np.uint8]:
     offset = np.zeros(3)
     if rng.random() < 0.35:
         gain, offset = rng.uniform(0.4, 1.2, 3), rng.uniform(-0.1, 0.2, 3)
-    return np.clip(255 * (light[..., None] * gain + offset), 0, 255).astype(np.uint8)
+    colour = 255 * (light[..., None] * gain + offset)
+    return np.asarray(np.clip(colour, 0, 255), np.uint8)
 
 
 def synthesise(rng: Rng, size: tuple[int, int] = (256, 256)) -> LabelledImage:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,7 +50,8 @@ class TrainSettings:
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices and kernels decay; biases, norms and embeddings do not."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, p in model.named_parameters():
         (decayed if p.ndim >= 2 and "embed" not in name and "token" not in name else free).append(p)
     return [
@@ -64,12 +64,15 @@ class Trainer:
     """One run in ``folder``: its model, optimiser and moving average, and where it stands."""
 
     def __init__(self, sam: Sam, settings: TrainSettings, folder: Path) -> None:
-        self.sam = sam.train()
+        # Convolutions run twice as fast on channels-last tensors.
+        self.sam: Sam = sam.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = settings
         self.folder = folder
-        self.averaged = copy.deepcopy(sam).eval().requires_grad_(False)
+        self.averaged = copy.deepcopy(self.sam).eval().requires_grad_(False)
         groups = parameter_groups(sam, settings.weight_decay)
-        self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True
+        )
         self.step = 0
 
     @property
@@ -99,7 +102,7 @@ class Trainer:
         }
         partial = self.state_file.with_suffix(".partial")
         torch.save(state, partial)
-        os.replace(partial, self.state_file)
+        partial.replace(self.state_file)
         (self.folder / "settings.json").write_text(json.dumps(asdict(self.settings), indent=1))
 
     def train_step(self, crops: Crop) -> dict[str, float]:
@@ -113,7 +116,7 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             loss = self._loss(crops, generator, tally)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.sam.parameters(), settings.clip_norm)
         self.optimiser.step()
         self._average()
@@ -126,7 +129,7 @@ class Trainer:
         pixels = (crops.image - self.sam.pixel_mean) / self.sam.pixel_std * crops.inside
         features = encoder(pixels.contiguous(memory_format=torch.channels_last)).float()
         low_labels = crops.labels[:, ::2, ::2]
-        loss = features.new_zeros(())
+        loss: Tensor = features.new_zeros(())
         if isinstance(encoder, ConvEncoder) and self.settings.dense_weight:
             dense = dense_loss(encoder.dense_head(features).float(), low_labels)
             tally.add("dense", dense.detach())

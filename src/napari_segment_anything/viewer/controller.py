@@ -49,7 +49,7 @@ class Controller:
         self.layers: SessionLayers = make_layers(viewer, image)
         self.engine = engine
         self.dispatcher = dispatcher
-        painter = Painter(self.layers, lambda: self.plane, self.changed.emit)
+        painter = Painter(self.layers, lambda: self.plane, self._on_news)
         self.session = Session(engine, dispatcher, painter)
         self._painter = painter
         self.model = model
@@ -162,6 +162,14 @@ class Controller:
         for layer in self.layers.own:
             copy_transform(self.image, layer)
         self._painter.show_live(self.session.current)
+
+    def _on_news(self) -> None:
+        """The session has news; a model that could not be loaded is given up for the last one."""
+        engine = self.engine
+        if engine.failed_model == self.model and engine.used_name not in (None, self.model):
+            engine.failed_model = None
+            self.set_model(str(engine.used_name))
+        self.changed.emit()
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self.image or any(event.value is layer for layer in self.layers.own):

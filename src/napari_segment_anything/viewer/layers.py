@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ from ..geometry.planes import PlaneRef
 
 FOREGROUND = "foreground"
 FOREGROUND_COLOUR, BACKGROUND_COLOUR = "#2fd36b", "#ff4d4d"
+MASK_COLOUR = "#19d3f3"
 SYNCED = ("scale", "translate", "rotate", "shear", "affine")
 
 
@@ -74,6 +76,7 @@ def make_layers(viewer: ViewerModel, image: Image) -> SessionLayers:
             np.zeros(plane_shape(image, None), np.uint8),
             name=f"{image.name} current mask",
             opacity=0.6,
+            colormap=DirectLabelColormap(color_dict={None: "transparent", 1: MASK_COLOUR}),
             **transform_of(image),
         )
     shapes = _adopted(viewer, f"{image.name} boxes", Shapes, image)

@@ -17,6 +17,8 @@ from ..viewer.controller import Controller
 if TYPE_CHECKING:
     from ..inference.model import Model
 
+DEFAULT_MODEL = "nano"
+
 _SESSIONS: weakref.WeakKeyDictionary[Image, weakref.ref[AnnotationSession]]
 _SESSIONS = weakref.WeakKeyDictionary()
 
@@ -128,11 +130,11 @@ class AnnotationSession:
             Exception: the first error of a job since the last `wait`.
         """
         session, dispatcher = self.controller.session, self.controller.dispatcher
-        start = time.monotonic()
-        while session.is_busy:
-            if timeout is not None and time.monotonic() - start > timeout:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while session.is_busy or dispatcher.is_waiting:
+            if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"Still busy after {timeout} s: {session.status}.")
-            dispatcher.process()
+            dispatcher.process(deadline)
         error, session.first_error = session.first_error, None
         if error is not None:
             raise error
@@ -143,7 +145,7 @@ class AnnotationSession:
 
 
 def attach(
-    viewer: ViewerModel, image_layer: Image | str, model: str | Model = "nano"
+    viewer: ViewerModel, image_layer: Image | str, model: str | Model = DEFAULT_MODEL
 ) -> AnnotationSession:
     """Start, or find, the annotation session of an image layer.
 
@@ -153,7 +155,8 @@ def attach(
         model: name of a model, path of a checkpoint, or a loaded `Model`.
 
     Returns:
-        The session; for the same layer always the same one, with ``model`` as given.
+        The session; for the same layer always the same one. Its model changes only if ``model``
+        is given and not the default.
 
     Raises:
         ValueError: a layer that is no image, or is not in this viewer.
@@ -162,7 +165,8 @@ def attach(
     image = _image_of(viewer, getattr(image_layer, "__wrapped__", image_layer))
     existing = session_of(image)
     if existing is not None:
-        existing.set_model(model)
+        if model != DEFAULT_MODEL:
+            existing.set_model(model)
         return existing
     engine = Engine()
     name = _model_name(engine, model)

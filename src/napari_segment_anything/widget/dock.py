@@ -24,9 +24,9 @@ class SegmentAnythingDock(QWidget):
     ``session`` is the annotation session of the chosen image, None while there is no image.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
-        self.viewer = getattr(viewer, "__wrapped__", viewer)
+        self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session: AnnotationSession | None = None
         threading.Thread(target=_import_torch, name="import torch", daemon=True).start()
         self.image_box = create_widget(annotation=Image, label="Image", options={"nullable": True})

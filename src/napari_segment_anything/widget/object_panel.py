@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QToolButton,
     QVBoxLayout,
 )
 
@@ -41,9 +40,8 @@ class ObjectPanel(QGroupBox):
         self.next = self._button("Next mask", keys.NEXT, lambda s: s.next_candidate())
         self.commit = self._button("Commit", keys.COMMIT, self._commit)
         self.cancel = self._button("Clear", keys.CANCEL, lambda s: s.cancel())
-        self.undo = self._button(
-            "Remove last prompt", keys.UNDO_PROMPT, lambda s: s.remove_last_prompt()
-        )
+        self.undo = self._button("Undo prompt", keys.UNDO_PROMPT, lambda s: s.remove_last_prompt())
+        self.undo.setToolTip(f"Remove the last prompt ({keys.UNDO_PROMPT})")
         self.refine = self._button(
             "Refine label", keys.REFINE, lambda s: keys.refine_selected(s.controller)
         )
@@ -65,23 +63,20 @@ class ObjectPanel(QGroupBox):
             tools.addWidget(button)
         layout.addLayout(tools)
         layout.addWidget(self.sign)
-        row = QHBoxLayout()
-        row.addWidget(self.candidate, 1)
-        row.addWidget(self.next)
-        layout.addLayout(row)
+        layout.addWidget(self.candidate)
         grid = QGridLayout()
         grid.setSpacing(4)
-        grid.addWidget(self.commit, 0, 0)
-        grid.addWidget(self.cancel, 0, 1)
-        grid.addWidget(self.undo, 1, 0)
-        grid.addWidget(self.refine, 1, 1)
+        grid.addWidget(self.next, 0, 0)
+        grid.addWidget(self.undo, 0, 1)
+        grid.addWidget(self.commit, 1, 0)
+        grid.addWidget(self.cancel, 1, 1)
+        grid.addWidget(self.refine, 2, 0, 1, 2)
         layout.addLayout(grid)
         layout.addWidget(self.overwrite)
 
-    def _tool(self, name: str) -> QToolButton:
+    def _tool(self, name: str) -> QPushButton:
         layer_name, mode, help_text = TOOLS[name]
-        button = QToolButton()
-        button.setText(name)
+        button = QPushButton(name)
         button.setToolTip(help_text)
 
         def use(session: AnnotationSession) -> None:
@@ -129,7 +124,7 @@ class ObjectPanel(QGroupBox):
         has_prompt = current.prompt is not None
         self.commit.setEnabled(has_prompt)
         if current.answer is not None and current.iou is not None:
-            place = f"mask {current.chosen + 1} of {count}, " if count > 1 else ""
+            place = f"Mask {current.chosen % count + 1} of {count}, " if count > 1 else "Mask, "
             self.candidate.setText(f"{place}predicted IoU {current.iou:.2f}")
         else:
-            self.candidate.setText("waiting for the mask" if has_prompt else "click on an object")
+            self.candidate.setText("Waiting for the mask…" if has_prompt else "Click on an object")

@@ -38,9 +38,15 @@ class QtDispatcher:
         self._bridge.advanced.connect(self._on_advanced)
         self._bridge.finished.connect(self._on_finished)
         self._thread = threading.Thread(
-            target=_work, args=(self._jobs, self._stop, self._bridge), name="segment-anything", daemon=True
+            target=_work,
+            args=(self._jobs, self._stop, self._bridge),
+            name="segment-anything",
+            daemon=True,
         )
         self._thread.start()
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self._quit)
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
@@ -51,7 +57,7 @@ class QtDispatcher:
         """Stop the running job at its next report of progress."""
         self._stop.set()
 
-    def process(self) -> None:
+    def process(self, deadline: float | None = None) -> None:
         """Let Qt events run for a moment."""
         QApplication.processEvents()
         time.sleep(0.002)
@@ -64,6 +70,16 @@ class QtDispatcher:
             timer.setSingleShot(True)
             timer.timeout.connect(call)
         timer.start(delay_ms)
+
+    @property
+    def is_waiting(self) -> bool:
+        """True while a `later` call is still to come."""
+        return any(timer.isActive() for timer in self._timers.values())
+
+    def _quit(self) -> None:
+        """Leave no thread inside torch while the interpreter goes down."""
+        self.close()
+        self.join(timeout=2.0)
 
     def close(self) -> None:
         """Stop the thread once its job ends; deliver nothing more."""
@@ -120,9 +136,7 @@ def _work(jobs: SimpleQueue[Job | None], stop: threading.Event, bridge: _Bridge)
         answer = job = None
 
 
-def _reporter(
-    job: Job, stop: threading.Event, bridge: _Bridge
-) -> Callable[[int, int], None]:
+def _reporter(job: Job, stop: threading.Event, bridge: _Bridge) -> Callable[[int, int], None]:
     """Progress callback that cancels when asked to, and tells the GUI not too often."""
     told = 0.0
 

@@ -124,7 +124,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(
         isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
     ):
-        found = sorted(map(str, content))[:3] if isinstance(content, dict) else type(content).__name__
+        found = (
+            sorted(map(str, content))[:3] if isinstance(content, dict) else type(content).__name__
+        )
         raise CheckpointError(f"{path}: expected a dict of tensors by name, found {found}.")
     return {key.removeprefix("sam."): value for key, value in content.items()}
 

@@ -79,9 +79,9 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
     try:
         card: dict[str, Any] = json.loads(raw)
         automask = dict(card.get("automask", {}))
+        least_foreground = float(card.get("least_foreground", 0.0))
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"Expected the model card as a JSON object, got {raw!r}.") from error
     known = set(AutoMaskSettings.names())
-    return ModelCard(
-        str(card.get("description", "")), {k: v for k, v in automask.items() if k in known}
-    )
+    settings = {k: v for k, v in automask.items() if k in known}
+    return ModelCard(str(card.get("description", "")), settings, least_foreground)

@@ -42,9 +42,7 @@ class ModelEntry:
 
 def _official(name: str, file: str, mb: int, sha256: str, xxh128: str) -> ModelEntry:
     title = f"Segment Anything {name}: natural images, a good start for everything"
-    return ModelEntry(
-        name, title, "official", name, "Apache-2.0", _META + file, mb, sha256, xxh128
-    )
+    return ModelEntry(name, title, "official", name, "Apache-2.0", _META + file, mb, sha256, xxh128)
 
 
 def _micro_sam(name: str, where: str, xxh128: str) -> ModelEntry:
@@ -94,17 +92,41 @@ _ENTRIES = (
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
         "97698fac30bd929c2e6d8d8cc15933c2",
     ),
-    _micro_sam("vit_b_lm", _BIOIMAGE + "diplomatic-bug/1.2/files/vit_b.pt", "fe9252a29f3f4ea53c15a06de471e186"),  # noqa: E501
-    _micro_sam("vit_l_lm", _BIOIMAGE + "idealistic-rat/1.2/files/vit_l.pt", "017f20677997d628426dec80a8018f9d"),  # noqa: E501
-    _micro_sam("vit_b_em_organelles", _BIOIMAGE + "noisy-ox/1.2/files/vit_b.pt", "f3bf2ed83d691456bae2c3f9a05fb438"),  # noqa: E501
-    _micro_sam("vit_l_em_organelles", _BIOIMAGE + "humorous-crab/1.2/files/vit_l.pt", "810b084b6e51acdbf760a993d8619f2d"),  # noqa: E501
-    _micro_sam("vit_b_histopathology", "sBB4H8CTmIoBZsQ", "ffd1a2cd84570458b257bd95fdd8f974"),  # noqa: E501
-    _micro_sam("vit_l_histopathology", "IZgnn1cpBq2PHod", "b591833c89754271023e901281dee3f2"),  # noqa: E501
-    _micro_sam("vit_h_histopathology", "L7AcvVz7DoWJ2RZ", "bd1856dafc156a43fb3aa705f1a6e92e"),  # noqa: E501
-    _micro_sam("vit_b_medical_imaging", "f5Ol4FrjPQWfjUF", "40169f1e3c03a4b67bff58249c176d92"),  # noqa: E501
-    _micro_sam("vit_t", "TuDzuwVDHd1ZDnQ", "8eadbc88aeb9d8c7e0b4b60c3db48bd0"),  # noqa: E501
-    _micro_sam("vit_t_lm", _BIOIMAGE + "faithful-chicken/1.1/files/vit_t.pt", "72ec5074774761a6e5c05a08942f981e"),  # noqa: E501
-    _micro_sam("vit_t_em_organelles", _BIOIMAGE + "greedy-whale/1/files/vit_t.pt", "253474720c497cce605e57c9b1d18fd9"),  # noqa: E501
+    _micro_sam(
+        "vit_b_lm",
+        _BIOIMAGE + "diplomatic-bug/1.2/files/vit_b.pt",
+        "fe9252a29f3f4ea53c15a06de471e186",
+    ),
+    _micro_sam(
+        "vit_l_lm",
+        _BIOIMAGE + "idealistic-rat/1.2/files/vit_l.pt",
+        "017f20677997d628426dec80a8018f9d",
+    ),
+    _micro_sam(
+        "vit_b_em_organelles",
+        _BIOIMAGE + "noisy-ox/1.2/files/vit_b.pt",
+        "f3bf2ed83d691456bae2c3f9a05fb438",
+    ),
+    _micro_sam(
+        "vit_l_em_organelles",
+        _BIOIMAGE + "humorous-crab/1.2/files/vit_l.pt",
+        "810b084b6e51acdbf760a993d8619f2d",
+    ),
+    _micro_sam("vit_b_histopathology", "sBB4H8CTmIoBZsQ", "ffd1a2cd84570458b257bd95fdd8f974"),
+    _micro_sam("vit_l_histopathology", "IZgnn1cpBq2PHod", "b591833c89754271023e901281dee3f2"),
+    _micro_sam("vit_h_histopathology", "L7AcvVz7DoWJ2RZ", "bd1856dafc156a43fb3aa705f1a6e92e"),
+    _micro_sam("vit_b_medical_imaging", "f5Ol4FrjPQWfjUF", "40169f1e3c03a4b67bff58249c176d92"),
+    _micro_sam("vit_t", "TuDzuwVDHd1ZDnQ", "8eadbc88aeb9d8c7e0b4b60c3db48bd0"),
+    _micro_sam(
+        "vit_t_lm",
+        _BIOIMAGE + "faithful-chicken/1.1/files/vit_t.pt",
+        "72ec5074774761a6e5c05a08942f981e",
+    ),
+    _micro_sam(
+        "vit_t_em_organelles",
+        _BIOIMAGE + "greedy-whale/1/files/vit_t.pt",
+        "253474720c497cce605e57c9b1d18fd9",
+    ),
 )
 
 

@@ -1,0 +1,55 @@
+# make demo   opens a real image in a real napari window, segments it, writes demo/
+# make test   checks and tests everything
+# TORCH='torch==2.13.0' and NAPARI='napari==0.8.*' choose the builds that go into .venv.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+TORCH ?= torch
+NAPARI ?= napari
+VENV ?= .venv
+BIN := $(VENV)/bin
+XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
+DATA ?= ../shared/data/dsb2018
+
+# napari's user settings must not change what is tested or shown.
+export NAPARI_CONFIG :=
+export QT_API := pyqt6
+
+CHOICE := $(VENV)/.choice
+.PHONY: demo test lint bench-quality train-nano system clean FORCE
+
+demo: $(VENV)/.installed
+	$(XVFB) $(BIN)/python demo/demo.py
+
+test: $(VENV)/.installed lint
+	$(XVFB) $(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check src tests benchmarks demo
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench-quality: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality.py --data $(DATA)
+
+train-nano: $(VENV)/.installed
+	$(BIN)/python -m napari_segment_anything.training.nano --data $(DATA)
+
+system:
+	bash scripts/system_packages.sh
+
+# Rewritten only when the choice changes, so that a second run installs nothing.
+$(CHOICE): FORCE | system
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo '$(TORCH) $(NAPARI)' | cmp -s - $@ || echo '$(TORCH) $(NAPARI)' > $@
+
+$(VENV)/.installed: pyproject.toml $(CHOICE)
+	$(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet -e '.[all,dev]' '$(TORCH)' '$(NAPARI)'
+	touch $@
+
+FORCE:
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
