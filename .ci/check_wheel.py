@@ -16,7 +16,8 @@ assert manifest.name == distribution(NAME).metadata["Name"] == NAME
 widgets = [w.display_name for w in manifest.contributions.widgets]
 assert widgets == ["Segment Anything"], widgets
 
-code = "import sys, napari_segment_anything; print([m for m in ('torch','qtpy','napari') if m in sys.modules])"
+heavy = "torch", "qtpy", "napari"
+code = f"import sys, napari_segment_anything; print([m for m in {heavy} if m in sys.modules])"
 loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 assert loaded.stdout.strip() == "[]", loaded.stdout
 

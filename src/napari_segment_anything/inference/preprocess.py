@@ -83,6 +83,7 @@ def _stretch(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
         out = np.where(values > high, 255.0, 0.0)
     else:
         with np.errstate(over="ignore", invalid="ignore"):
-            out = (values - low) * (255.0 / (high - low))
+            # Halves, because the span of the largest floats is no float.
+            out = (values / 2 - low / 2) / (high / 2 - low / 2) * 255.0
     out = np.nan_to_num(out, nan=0.0, posinf=255.0, neginf=0.0)
     return np.asarray(np.rint(np.clip(out, 0.0, 255.0)), np.uint8)

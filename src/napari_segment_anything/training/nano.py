@@ -18,7 +18,11 @@ from .trainer import Trainer, TrainSettings
 
 CARD = {
     "description": "small built-in model for cells and similar objects",
-    "automask": {"pred_iou_thresh": 0.6, "stability_score_thresh": 0.8},
+    "automask": {
+        "pred_iou_thresh": 0.6,
+        "stability_score_thresh": 0.8,
+        "box_nms_thresh": 0.4,
+    },
     "least_foreground": 0.1,
 }
 """What the weights say of themselves."""

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.pictures import disks, iou, random_model
+
+from napari_segment_anything import encode, load_model, predict
+from napari_segment_anything.inference.runtime import pick_device, pick_precision
+
+SPOTS = [(40, 50, 12), (80, 110, 16), (35, 120, 8)]
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return load_model("nano", device="cpu", precision="fp32")
+
+
+def best(answer):
+    return answer.masks[answer.iou.argmax()]
+
+
+@pytest.fixture(scope="module")
+def encoded(nano):
+    image, labels = disks((128, 160), SPOTS)
+    return encode(nano, image), labels
+
+
+@pytest.mark.parametrize("label", [1, 2, 3])
+def test_click_and_box_find_the_disk(nano, encoded, label):
+    embedding, labels = encoded
+    cy, cx, r = SPOTS[label - 1]
+    click = predict(nano, embedding, [[cx, cy]], [1])
+    assert click.masks.shape == (3, 128, 160) and click.masks.dtype == bool
+    assert click.iou.dtype == click.logits.dtype == np.float32
+    assert iou(best(click), labels == label) > 0.7
+    box = predict(nano, embedding, box_xyxy=[cx - r, cy - r, cx + r + 1, cy + r + 1])
+    assert box.masks.shape[0] == 1 and iou(box.masks[0], labels == label) > 0.8
+
+
+def test_mask_prompts(nano, encoded):
+    embedding, labels = encoded
+    rough = np.roll(labels == 2, 3, axis=1)
+    assert iou(best(predict(nano, embedding, mask=rough)), labels == 2) > 0.7
+    assert iou(best(predict(nano, embedding, mask=rough.astype(np.uint16))), labels == 2) > 0.7
+    first = predict(nano, embedding, [[110, 80]], [1])
+    again = predict(nano, embedding, [[110, 80]], [1], mask=first.logits[first.iou.argmax()])
+    assert again.masks.shape[0] == 1 and iou(again.masks[0], labels == 2) > 0.7
+
+
+def test_multimask_is_a_choice(nano, encoded):
+    embedding, _ = encoded
+    point = ([[50, 40]], [1])
+    assert len(predict(nano, embedding, *point).masks) == 3
+    assert len(predict(nano, embedding, *point, multimask=False).masks) == 1
+    assert len(predict(nano, embedding, [[50, 40], [90, 90]], [1, 0]).masks) == 1
+    assert len(predict(nano, embedding, [[50, 40], [90, 90]], [1, 0], multimask=True).masks) == 3
+
+
+def test_large_image_keeps_small_objects(nano):
+    spots = [(300, 400, 7), (1500, 1700, 9), (2000, 100, 6)]
+    image, labels = disks((2048, 2048), spots)
+    embedding = encode(nano, image)
+    for label, (cy, cx, _) in enumerate(spots, start=1):
+        assert iou(best(predict(nano, embedding, [[cx, cy]], [1])), labels == label) > 0.5
+
+
+def test_a_large_object_gets_a_larger_window(nano):
+    image, labels = disks((700, 700), [(350, 350, 180)])
+    embedding = encode(nano, image)
+    boxed = predict(nano, embedding, box_xyxy=[170, 170, 531, 531])
+    assert iou(boxed.masks[0], labels) > 0.8
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (31, 33)])
+def test_any_size_of_image(nano, size):
+    answer = predict(nano, encode(nano, np.full(size, 7, np.uint8)), [[0, 0]], [1])
+    assert answer.masks.shape == (3, *size) and np.isfinite(answer.iou).all()
+
+
+def test_progress_and_cancel(nano):
+    seen = []
+    encode(nano, np.zeros((64, 64)), progress=lambda done, total: seen.append((done, total)))
+    assert [d for d, _ in seen] == list(range(1, seen[-1][1] + 1))
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode(nano, np.zeros((64, 64)), progress=stop)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ({}, "no prompt"),
+        ({"points_xy": np.zeros((0, 2)), "point_labels": []}, "no prompt"),
+        ({"points_xy": [[1, 2]], "point_labels": [1, 0]}, "1 point_labels"),
+        ({"points_xy": [[1, 2]]}, "point_labels"),
+        ({"points_xy": [1, 2], "point_labels": [1]}, r"\(N, 2\)"),
+        ({"points_xy": [[1, np.nan]], "point_labels": [1]}, "finite"),
+        ({"points_xy": [[1, 2]], "point_labels": [3]}, "0 and 1"),
+        ({"box_xyxy": [5, 5, 5, 9]}, "x0 < x1"),
+        ({"box_xyxy": [5, 5, 9]}, "one finite box"),
+        ({"mask": np.zeros((3, 3), bool)}, r"\(128, 160\)"),
+        ({"mask": np.zeros((128, 160), bool)}, "empty"),
+        ({"mask": np.zeros((5, 5), np.float32)}, "low-res logits"),
+    ],
+)
+def test_bad_prompts(nano, encoded, prompt, message):
+    with pytest.raises(ValueError, match=message):
+        predict(nano, encoded[0], **prompt)
+
+
+def test_embedding_of_another_model(nano, encoded):
+    with pytest.raises(ValueError, match="another model"):
+        predict(random_model(), encoded[0], [[1, 1]], [1])
+
+
+def test_square_model_decodes_the_whole_square():
+    model = random_model()
+    embedding = encode(model, disks((90, 130), SPOTS)[0])
+    answer = predict(model, embedding, [[10, 20]], [1])
+    assert answer.masks.shape == (3, 90, 130) and answer.logits.shape == (3, 32, 32)
+    fed = predict(model, embedding, mask=answer.logits[0], multimask=True)
+    assert not np.array_equal(fed.logits, answer.logits)
+
+
+def test_devices_and_precisions():
+    cpu = torch.device("cpu")
+    assert pick_device("cpu") == cpu and pick_precision("fp32", cpu).name == "fp32"
+    assert pick_precision("auto", cpu).name in ("fp32", "bf16")
+    with pytest.raises(ValueError, match="auto, cpu, cuda, cuda:N, mps"):
+        pick_device("gpu")
+    with pytest.raises(ValueError, match="auto, fp32, bf16, fp16"):
+        pick_precision("int8", cpu)
+    with pytest.raises(ValueError, match="fp16"):
+        pick_precision("fp16", cpu)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="CUDA"):
+            pick_device("cuda:1")
+
+
+def test_bf16_agrees_with_fp32(nano, encoded):
+    embedding, _labels = encoded
+    half = load_model("nano", device="cpu", precision="bf16")
+    image, _ = disks((128, 160), SPOTS)
+    answer = predict(half, encode(half, image), [[50, 40]], [1])
+    assert half.precision == "bf16" and answer.iou.dtype == np.float32
+    assert iou(best(answer), best(predict(nano, embedding, [[50, 40]], [1]))) > 0.9

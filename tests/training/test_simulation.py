@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_segment_anything.training import clicks, losses
+from napari_segment_anything.training.synthesis import KINDS, draw_objects, synthesise
+
+CELL_PX = 2.0
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def masks():
+    out = torch.zeros(3, 40, 50, dtype=torch.bool)
+    out[0, 5:25, 10:40] = True
+    out[1, 30, 7] = True
+    out[2, :, 49] = True
+    return out
+
+
+def cell_of(point):
+    return int((point[1] + 0.5) // CELL_PX), int((point[0] + 0.5) // CELL_PX)
+
+
+def test_first_points_lie_in_their_object(masks):
+    for seed in range(20):
+        points = clicks.first_points(masks, CELL_PX, generator(seed))
+        assert all(mask[cell_of(p)] for mask, p in zip(masks, points, strict=True))
+
+
+def test_corrections_come_from_the_error(masks):
+    predicted = torch.zeros_like(masks)
+    predicted[0, 5:25, 5:40] = True  # takes too much
+    predicted[2] = masks[2]  # perfect
+    seen = set()
+    for seed in range(20):
+        points, labels = clicks.correction_points(predicted, masks, CELL_PX, generator(seed))
+        assert predicted[0][cell_of(points[0])] and not masks[0][cell_of(points[0])]
+        assert masks[1][cell_of(points[1])] and masks[2][cell_of(points[2])]
+        assert labels.tolist() == [0, 1, 1]
+        seen.add(cell_of(points[0]))
+    assert len(seen) > 5
+
+
+def test_boxes(masks):
+    boxes = clicks.tight_boxes(masks, CELL_PX)
+    assert boxes.tolist() == [[20, 10, 80, 50], [14, 60, 16, 62], [98, 0, 100, 80]]
+    large = torch.tensor([[0.0, 0, 1000, 1000]]).repeat(500, 1)
+    moved = (clicks.noised_boxes(large, generator()) - large).abs()
+    assert moved.max() <= 20 and 10 < moved.mean() < 20
+    small = torch.tensor([[0.0, 0, 30, 30]]).repeat(2000, 1)
+    noise = clicks.noised_boxes(small, generator()) - small
+    assert noise.std() == pytest.approx(3.0, rel=0.05)
+
+
+def test_losses_prefer_the_truth(masks):
+    true = masks.float()
+    right, wrong = true * 20 - 10, true * -20 + 10
+    assert (losses.mask_loss(right, true) < 0.05).all()
+    assert (losses.mask_loss(wrong, true) > 1).all()
+    assert losses.mask_iou(right, true).tolist() == [1, 1, 1]
+    assert losses.mask_iou(wrong, true).tolist() == [0, 0, 0]
+    half = torch.zeros(40, 50)
+    half[5:15, 10:40] = 20
+    assert losses.mask_iou(half - 10, true[0]).item() == pytest.approx(0.5)
+
+
+def test_small_objects_weigh_as_much_as_large_ones():
+    true = torch.zeros(2, 128, 128)
+    true[0, 60:66, 60:66] = 1
+    true[1, 20:110, 20:110] = 1
+    empty = losses.balanced_bce(torch.full((2, 128, 128), -4.0), true)
+    assert empty.max() / empty.min() < 6  # per pixel of the window it would be over 100
+
+
+def test_dense_targets():
+    labels = torch.zeros(1, 20, 20, dtype=torch.int64)
+    labels[0, 2:18, 2:10] = 1
+    labels[0, 2:18, 10:18] = 2
+    foreground, contact, centre = losses.dense_targets(labels)[0]
+    assert torch.equal(foreground > 0, labels[0] > 0)
+    assert contact[10, 9] == contact[10, 10] == 1 and contact[10, 5] == 0 and contact[0, 0] == 0
+    assert centre[10, 5] > centre[10, 3] > 0 and centre[10, 9] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_synthetic_objects(kind):
+    labels = draw_objects(np.random.default_rng(3), (128, 160), kind)
+    assert labels.shape == (128, 160) and labels.max() >= 1
+    assert 0 < (labels > 0).mean() < 1
+
+
+def test_synthesis_is_reproduced_by_its_seed():
+    a, b = (synthesise(np.random.default_rng(5), (96, 96)) for _ in range(2))
+    assert np.array_equal(a.image, b.image) and np.array_equal(a.labels, b.labels)
+    other = synthesise(np.random.default_rng(6), (96, 96))
+    assert not np.array_equal(a.image, other.image)
