@@ -130,7 +130,9 @@ class _ProgressBar:
     def update(self, count: int) -> None:
         self._done += count
         if self._progress is not None:
-            self._progress(self._done, max(self.total, self._done))
+            # pooch counts whole blocks, of which the last one is not full.
+            done = min(self._done, self.total) if self.total else self._done
+            self._progress(done, max(self.total, done))
 
     def reset(self) -> None:
         self._done = 0
