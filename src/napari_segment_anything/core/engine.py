@@ -124,7 +124,7 @@ class Engine:
         self, functions: Functions | None = None, cache: EmbeddingCache | None = None
     ) -> None:
         self.functions: Functions = functions or PublicFunctions()
-        self.cache = cache or EmbeddingCache()
+        self.cache = EmbeddingCache() if cache is None else cache
         self.encode_count = 0
         self._model: Model | None = None
         self._model_name: str | None = None

@@ -194,6 +194,7 @@ class Session:
         self._queue.clear()
         self._committing.clear()
         self._wanted_view = None
+        self.current.serial += 1  # so that an answer that still comes is none
         self.current.forget_answer()
         self.dispatcher.cancel()
         self.canvas.show_live(self.current)
