@@ -187,6 +187,31 @@ def test_background_points_moving_and_removing(quick):
     assert not session.mask.data.any()
 
 
+def test_points_set_at_once(quick):
+    session = quick(np.zeros((60, 80), np.uint8))
+    session.points.data = [[30, 30], [30, 50]]
+    session.wait(5)
+    assert session.mask.data[30, 30] and session.mask.data[30, 50]
+    session.points.features = {"foreground": [True, False]}
+    session.wait(5)
+    assert session.mask.data[30, 30] and not session.mask.data[30, 50]
+    session.points.data = np.zeros((0, 2))
+    session.wait(5)
+    assert not session.mask.data.any()
+
+
+def test_a_label_of_another_layer_is_a_prompt(quick, viewer):
+    session = quick(np.zeros((60, 80), np.uint8))
+    other = np.zeros((60, 80), np.uint8)
+    other[10:20, 30:40] = 3
+    viewer.layers.selection.active = viewer.add_labels(other, name="other")
+    session.refine(3)
+    session.wait(5)
+    assert np.array_equal(session.mask.data, other > 0)
+    session.commit()
+    assert np.array_equal(session.labels.data, (other > 0).astype(int)) and other.max() == 3
+
+
 def test_candidates_and_cancel(quick):
     session = quick(np.zeros((60, 80), np.uint8))
     session.points.add([30, 30])

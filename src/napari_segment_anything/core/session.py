@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -116,6 +117,9 @@ class Session:
         }
         if self._running is None:
             return "Ready"
+        model = self._running.view.model
+        if model != self.engine.used_name:
+            return f"Loading {Path(model).name}"
         waiting = sum(isinstance(r, MaskRequest) for r in self._queue)
         clicks = f", {waiting} prompt{'s' * (waiting > 1)} waiting" if waiting else ""
         return names[type(self._running)] + clicks

@@ -55,7 +55,7 @@ class Controller:
         self.model = model
         self.overwrite = False
         self._data_version = 0
-        self._refining: tuple[PlaneRef, int, NDArray[np.bool_]] | None = None
+        self._refining: tuple[PlaneRef, int | None, NDArray[np.bool_]] | None = None
         self._newest_prompts: list[str] = []
         self._is_muted = False
         self._connections = list(self._wiring())
@@ -242,24 +242,32 @@ class Controller:
         self._clear_prompts()
 
     def refine(self, label: int | None = None) -> None:
-        """Make a committed label the mask prompt; committing replaces it under the same id.
+        """Make a label the mask prompt, to improve it.
 
-        ``label`` defaults to the one selected in the labels layer.
+        ``label`` defaults to the selected one. It is taken from the active labels layer if that
+        has the image's shape, else from the committed objects. A committed object is replaced
+        under the same id by the next commit; from another layer it becomes a new object.
 
         Raises:
             ValueError: the label has no pixels in the displayed plane.
         """
-        plane = self.plane
-        wanted = int(self.labels.selected_label if label is None else label)
-        mask = None if plane is None else plane.pixels(self.labels.data) == wanted
+        plane, source = self.plane, self._labels_to_refine()
+        wanted = int(source.selected_label if label is None else label)
+        mask = None if plane is None else plane.pixels(source.data) == wanted
         if plane is None or mask is None or wanted == 0 or not mask.any():
             raise ValueError(
                 f"Expected a label with pixels in the displayed plane, got {wanted}; pick one "
-                f"in {self.labels.name!r} first."
+                f"in {source.name!r} first."
             )
         self.cancel()
-        self._refining = (plane, wanted, mask)
+        self._refining = (plane, wanted if source is self.labels else None, mask)
         self._send_prompt()
+
+    def _labels_to_refine(self) -> Labels:
+        active, own = self.viewer.layers.selection.active, self.labels
+        if not isinstance(active, Labels) or active is self.layers.mask or active.multiscale:
+            return own
+        return active if active.data.shape == own.data.shape else own
 
     def auto_mask(self, **settings: Any) -> None:
         """Segment the whole displayed plane into the labels."""
