@@ -32,6 +32,7 @@ lint: $(VENV)/.installed
 
 bench-quality: $(VENV)/.installed
 	$(BIN)/python benchmarks/quality.py --data $(DATA)
+	$(BIN)/python benchmarks/quality.py --data $(DATA) --auto
 
 train-nano: $(VENV)/.installed
 	$(BIN)/python -m napari_segment_anything.training.nano --data $(DATA)

@@ -1,11 +1,12 @@
 """How good are the masks? Clicks and boxes on held-out images, per image kind.
 
-    python benchmarks/quality.py --data FOLDER [--model nano] [--limit N] [--json FILE]
+    python benchmarks/quality.py --data FOLDER [--model nano] [--limit N] [--auto] [--json FILE]
 
 FOLDER holds images/, labels/ and split.csv. Every object of the chosen split is prompted alone:
 by one click at its centre (the pixel farthest from its border), by its tight box, and by the
 centre click with one to three corrections at the middle of the largest error. The mask is the
-candidate with the highest predicted IoU; means are over all objects pooled.
+candidate with the highest predicted IoU; means are over all objects pooled. With --auto the whole
+images are segmented with the default settings instead: AP = TP / (TP + FP + FN), pooled.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_segment_anything import Embedding, MaskPrediction, Model, encode, load_model, predict
+from napari_segment_anything import (
+    Embedding,
+    MaskPrediction,
+    Model,
+    auto_mask,
+    encode,
+    load_model,
+    predict,
+)
 from napari_segment_anything.training.data import load_folder
 
 CORRECTIONS = 3
@@ -104,6 +113,48 @@ def score_folder(
                 yield score_object(model, embedding, image.labels == label, image.kind, corrections)
 
 
+def matches(found: NDArray[np.integer], true: NDArray[np.integer]) -> NDArray[np.float64]:
+    """IoU of each true object with the found one that it overlaps best, objects in label order."""
+    columns = int(found.max()) + 1
+    pairs = true.astype(np.int64).ravel() * columns + found.ravel()
+    shared = np.bincount(pairs, minlength=(int(true.max()) + 1) * columns).reshape(-1, columns)
+    union = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
+    iou = shared / np.maximum(union, 1)
+    return np.asarray(iou[1:, 1:].max(axis=1, initial=0)[shared[1:].sum(1) > 0])
+
+
+def auto_table(model: Model, data: Path, split: str, limit: int | None) -> list[dict[str, Any]]:
+    """AP at IoU 0.5 and mean AP 0.5:0.9 per image kind; above 0.5 matches are one to one."""
+    thresholds = np.arange(0.5, 0.91, 0.05)
+    hits: dict[str, list[Any]] = {}
+    for image in load_folder(data, split)[:limit]:
+        started = time.perf_counter()
+        found, _ = auto_mask(model, image.raw)
+        seconds = time.perf_counter() - started
+        best = matches(found, image.labels)
+        true_positives = (best[:, None] > thresholds).sum(axis=0)
+        counts = [true_positives, int(found.max()), len(best), seconds]
+        for kind in (image.kind, "all"):
+            hits.setdefault(kind, []).append(counts)
+    rows = []
+    for kind in sorted(hits, key=lambda k: (k == "all", k)):
+        positives, found_count, true_count, seconds = (
+            sum(c[i] for c in hits[kind]) for i in range(4)
+        )
+        ap = positives / (found_count + true_count - positives)
+        rows.append(
+            {
+                "images": kind,
+                "objects": true_count,
+                "found": found_count,
+                "AP 0.5": round(float(ap[0]), 4),
+                "mean AP 0.5:0.9": round(float(ap.mean()), 4),
+                "seconds an image": round(seconds / len(hits[kind]), 2),
+            }
+        )
+    return rows
+
+
 def table_of(scores: list[ObjectScore]) -> list[dict[str, Any]]:
     """A row per image kind and one for all: objects, mean IoU of each prompt, rating error."""
     rows = []
@@ -132,14 +183,18 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--split", default="val")
     parser.add_argument("--limit", type=int, help="first N images only")
+    parser.add_argument("--auto", action="store_true", help="segment whole images")
     parser.add_argument("--corrections", type=int, default=CORRECTIONS)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     args = parser.parse_args()
     model = load_model(args.model, precision=args.precision)
     started = time.perf_counter()
-    scores = list(score_folder(model, args.data, args.split, args.limit, args.corrections))
-    rows = table_of(scores)
+    if args.auto:
+        rows = auto_table(model, args.data, args.split, args.limit)
+    else:
+        scores = score_folder(model, args.data, args.split, args.limit, args.corrections)
+        rows = table_of(list(scores))
     seconds = time.perf_counter() - started
     print(f"{model.name} {model.digest[:12]} {model.precision} on {args.split}, {seconds:.0f} s\n")
     print(markdown(rows))

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from ..inference.model import natural_zoom
 from ..inference.preprocess import to_rgb8
 from .augment import augment_pixels, flip_and_turn
 from .synthesis import LabelledImage, Rng, synthesise
@@ -48,12 +49,6 @@ def load_folder(folder: Path, split: str) -> list[LabelledImage]:
         labels = imread(folder / "labels" / name).astype(np.int32)
         loaded.append(LabelledImage(image, labels, image_kind(image), raw))
     return loaded
-
-
-def natural_zoom(size_hw: tuple[int, int]) -> float:
-    """Model pixels per image pixel: small fields are doubled, 1 Mpx and more stay as they are."""
-    h, w = size_hw
-    return float(np.clip(np.sqrt(1024 * 1024 / (h * w)), 1.0, 2.0))
 
 
 @dataclass(frozen=True)
