@@ -4,62 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.core.stage import SIZE, Canvas, click, drain, view
 from tests.fakes import FakeFunctions, disk
 
 from napari_segment_anything.core.dispatch import InlineDispatcher
 from napari_segment_anything.core.embedding_cache import EmbeddingCache
 from napari_segment_anything.core.engine import Engine, View
-from napari_segment_anything.core.labels import object_edit
 from napari_segment_anything.core.session import Session
 from napari_segment_anything.geometry.planes import PlaneRef
-from napari_segment_anything.structures import Prompt
-
-SIZE = (40, 50)
-
-
-class Canvas:
-    """Labels as a plain array."""
-
-    def __init__(self) -> None:
-        self.labels = np.zeros(SIZE, np.int32)
-        self.live: np.ndarray | None = None
-        self.errors: list[Exception] = []
-        self.written: list[int] = []
-
-    def show_live(self, current):
-        self.live = current.mask
-
-    def write_object(self, done):
-        if done.mask is None:
-            return
-        label = done.replaces or int(self.labels.max()) + 1
-        edit = object_edit(
-            self.labels, done.mask, label, overwrite=done.overwrite, replaces=done.replaces
-        )
-        self.labels[edit.rows, edit.cols] = edit.values
-        self.written.append(done.object_id)
-
-    def write_auto_masks(self, request, labels, records):
-        self.labels = np.where(self.labels == 0, labels, self.labels)
-
-    def status_changed(self):
-        pass
-
-    def report(self, error):
-        self.errors.append(error)
-
-
-def view(image=None, model="fake", limits=None, version=0, lazy=False) -> View:
-    pixels = np.zeros(SIZE, np.uint8) if image is None else image
-    return View(model, PlaneRef(0, 1, (0, 0)), SIZE, version, limits, lambda: pixels, lazy)
-
-
-def click(*points, labels=None) -> Prompt:
-    return Prompt(np.array(points, float), np.array(labels or [1] * len(points)))
-
 
 @pytest.fixture
 def parts():
@@ -67,11 +19,6 @@ def parts():
     engine = Engine(functions)
     dispatcher = InlineDispatcher()
     return Session(engine, dispatcher, canvas), canvas, functions, dispatcher
-
-
-def drain(session, dispatcher):
-    while session.is_busy:
-        dispatcher.process()
 
 
 def test_best_rated_candidate_first_then_in_a_circle(parts):
@@ -226,70 +173,3 @@ def test_cache_keeps_its_budget():
         drain(session, dispatcher)
         assert engine.cache.nbytes <= 250
     assert engine.encode_count == 4  # 0 had to go, 1 had not
-
-
-class Annotating(RuleBasedStateMachine):
-    """Random work against a model that answers at once: labels must agree when all is quiet."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.canvas, self.dispatcher = Canvas(), InlineDispatcher()
-        self.session = Session(Engine(FakeFunctions()), self.dispatcher, self.canvas)
-        self.expected = np.zeros(SIZE, np.int32)
-        self.prompt: list[tuple[int, int]] = []
-        self.rank = 0
-
-    @rule(x=st.integers(0, 49), y=st.integers(0, 39))
-    def add_point(self, x, y):
-        self.prompt, self.rank = [*self.prompt, (x, y)], 0
-        self.session.set_prompt(view(), click(*self.prompt))
-
-    @rule()
-    def remove_point(self):
-        self.prompt, self.rank = self.prompt[:-1], 0
-        self.session.set_prompt(view(), click(*self.prompt) if self.prompt else Prompt())
-
-    @rule()
-    def step(self):
-        if self.prompt:
-            self.rank += 1
-        self.session.next_candidate()
-
-    def mask(self):
-        radius = (8, 6, 4)[self.rank % 3] if len(self.prompt) == 1 else 8
-        return np.logical_or.reduce([disk(SIZE, x, y, radius) for x, y in self.prompt])
-
-    @rule(overwrite=st.booleans())
-    def commit(self, overwrite):
-        assert self.session.commit(overwrite) == bool(self.prompt)
-        if self.prompt:
-            free = self.mask() & (True if overwrite else self.expected == 0)
-            self.expected[free] = self.expected.max() + 1
-        self.prompt, self.rank = [], 0
-
-    @rule()
-    def cancel(self):
-        self.session.cancel_object()
-        self.prompt, self.rank = [], 0
-
-    @precondition(lambda self: self.session.is_busy)
-    @rule()
-    def work(self):
-        self.dispatcher.process()
-
-    @invariant()
-    def quiet_labels_agree(self):
-        if not self.session.is_busy:
-            assert np.array_equal(self.canvas.labels, self.expected)
-            live = self.canvas.live
-            assert (live is None) == (not self.prompt)
-            assert live is None or np.array_equal(live, self.mask())
-
-    def teardown(self):
-        drain(self.session, self.dispatcher)
-        self.quiet_labels_agree()
-        assert not self.canvas.errors
-
-
-Annotating.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
-TestAnnotating = Annotating.TestCase

@@ -184,7 +184,8 @@ def test_another_model_keeps_the_labels(opened, functions):
 def test_a_broken_model_is_told_and_given_up(opened):
     _, dock, session, hand = opened
     notification_manager.records.clear()
-    session.set_model("broken.pth")
+    dock.model_box.show_model("broken.pth")
+    dock.model_box.chosen.emit("broken.pth")
     with pytest.raises(ValueError, match="broken"):
         session.wait(10)
     assert any("broken.pth" in r.message for r in notification_manager.records)

@@ -125,6 +125,8 @@ class SegmentAnythingDock(QWidget):
         if session is None:
             self.whole_panel.show_status("Open an image to begin", busy=False, can_start=False)
             return
+        if self.model_box.model_name != session.controller.model:
+            self.model_box.show_model(session.controller.model)
         state = session.controller.session
         self.whole_panel.show_status(state.status, busy=state.is_busy, can_start=True)
         card = session.controller.engine.card
