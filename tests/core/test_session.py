@@ -18,7 +18,7 @@ def test_status_tells_what_runs_and_how_many_wait(play):
     assert session.status == "Loading big.pth"
     play.dispatcher.process()
     assert session.status == "Ready"
-    session.prepare(view(np.ones(SIZE, np.uint8), model="weights/big.pth"))
+    session.prepare(view(version=1, model="weights/big.pth"))
     assert session.status == "Encoding the image" and session.is_busy
 
 

@@ -13,6 +13,7 @@ from napari_segment_anything.core.engine import Engine, View
 from napari_segment_anything.core.session import Session
 from napari_segment_anything.geometry.planes import PlaneRef
 
+
 @pytest.fixture
 def parts():
     functions, canvas = FakeFunctions(), Canvas()

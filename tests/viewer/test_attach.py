@@ -9,24 +9,13 @@ import dask.array as da
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from tests.fakes import FakeFunctions, disk
+from tests.fakes import disk
 from tests.pictures import disks, iou
 
-from napari_segment_anything import attach, load_model
-from napari_segment_anything.core.engine import Engine
+from napari_segment_anything import attach
 
 SPOTS = [(30, 40, 12), (80, 110, 14), (35, 110, 9)]
 WAIT = 60
-
-
-@pytest.fixture(scope="module")
-def nano():
-    return load_model("nano", device="cpu", precision="fp32")
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture
@@ -40,22 +29,6 @@ def session(viewer, picture, nano):
     attached.wait(WAIT)
     yield attached
     attached.close()
-
-
-@pytest.fixture
-def quick(viewer, monkeypatch):
-    """A session on fake functions: masks are disks of radius 8 around clicks."""
-    functions = FakeFunctions()
-    monkeypatch.setattr("napari_segment_anything.widget.attach.Engine", lambda: Engine(functions))
-
-    def start(data, **options):
-        image = viewer.add_image(data, name="cells", **options)
-        session = attach(viewer, image, "fake")
-        session.functions = functions
-        session.wait(5)
-        return session
-
-    return start
 
 
 def test_clicks_become_objects(session, picture):
@@ -426,3 +399,30 @@ def test_a_session_goes_with_its_viewer():
     controller, image = work()
     gc.collect()
     assert image() is None and controller() is None
+
+
+def test_another_shape_begins_another_session(quick, viewer):
+    session = quick(np.zeros((30, 30)))
+    session.points.add([5, 5])
+    session.commit()
+    session.wait(5)
+    session.image.data = np.zeros((50, 60))
+    again = attach(viewer, session.image, "fake")
+    assert again is not session and again.labels.data.shape == (50, 60)
+    assert session.labels.data[5, 5] == 1 and session.labels in viewer.layers
+    again.points.add([40, 40])
+    again.commit()
+    again.wait(5)
+    assert again.labels.data[40, 40] == 1
+
+
+def test_labels_that_do_not_fit_their_layer_are_told(quick):
+    session = quick(np.zeros((30, 30)))
+    session.labels.data = np.zeros((30, 30), np.uint8)
+    session.labels.data[0, 0] = 255
+    session.points.add([15, 15])
+    session.wait(5)
+    assert session.commit() and not len(session.points.data)
+    with pytest.raises(ValueError, match="int32"):
+        session.wait(5)
+    assert np.unique(session.labels.data).tolist() == [0, 255]

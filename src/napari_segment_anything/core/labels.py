@@ -35,10 +35,11 @@ def object_edit(
     Other objects keep their pixels unless ``overwrite``. ``replaces`` is the label that is being
     refined: its pixels are free, and those outside the mask become background.
     """
+    labels = labels.astype(np.int64)  # a label too large for the layer must not wrap around
     free = np.ones_like(mask) if overwrite else labels == 0
     if replaces is not None:
         free = free | (labels == replaces)
-    target = np.where(mask & free, label, labels).astype(np.int64)
+    target = np.where(mask & free, label, labels)
     if replaces is not None:
         target[(labels == replaces) & ~mask] = 0
     return _changes(labels, target)
@@ -53,6 +54,7 @@ def automask_edit(
     left with pixels get consecutive labels from ``first_label``; the second result says which
     they are, as indices 0..n-1, in the order of their labels.
     """
+    labels = labels.astype(np.int64)
     visible = found if overwrite else np.where(labels == 0, found, 0)
     kept = np.unique(visible)
     kept = kept[kept > 0]

@@ -234,7 +234,10 @@ class Session:
             if done.is_pending:
                 return
             del self._committing[done.object_id]
-            self.canvas.write_object(done)
+            try:
+                self.canvas.write_object(done)
+            except Exception as error:  # a layer that cannot be written to ends no session
+                self._note(error)
 
     def _stop_if_unwanted(self, view: View) -> None:
         """Cancel running work on another view, unless somebody still waits for it."""
@@ -264,7 +267,7 @@ class Session:
                 self._accept(request, answer)
             elif isinstance(request, AutoMaskRequest):
                 self.canvas.write_auto_masks(request, *answer)
-        except Exception as error:  # a layer that cannot be written to must not end the session
+        except Exception as error:  # as above
             self._note(error)
         self._pump()
 

@@ -19,7 +19,14 @@ from ..core.layer_prompts import prompt_of
 from ..core.session import Session
 from ..geometry.planes import PlaneRef
 from .keys import bind_keys, unbind_keys
-from .layers import FOREGROUND, SYNCED, SessionLayers, copy_transform, make_layers
+from .layers import (
+    FOREGROUND,
+    SYNCED,
+    SessionLayers,
+    copy_transform,
+    image_shape,
+    make_layers,
+)
 from .painter import Painter
 from .snapshots import plane_shown, snapshot_of, view_of
 
@@ -30,12 +37,13 @@ FINISHED_ACTIONS = ("added", "removed", "changed")
 class Controller:
     """Binds the layers of one image to a `Session`.
 
-    ``changed`` is emitted when status, candidates or settings change. ``overwrite`` lets new
+    ``changed`` is emitted when status, candidates or settings change; ``closed`` with True if the
+    image has taken another shape, so that a new session should begin. ``overwrite`` lets new
     objects take pixels of old ones.
     """
 
     changed = Signal()
-    closed = Signal()
+    closed = Signal(bool)
 
     def __init__(
         self,
@@ -152,6 +160,13 @@ class Controller:
 
     def _on_image(self, event: Any = None) -> None:
         self._data_version += 1
+        if image_shape(self.image) != self.labels.data.shape:
+            show_warning(
+                f"{self.image.name!r} has taken another shape: its objects stay in "
+                f"{self.labels.name!r}, and a new session needs layers of the new shape."
+            )
+            self.close(restart=True)
+            return
         self._on_view()
 
     def _on_contrast(self, event: Any = None) -> None:
@@ -299,7 +314,7 @@ class Controller:
                     layer.selected_data = set(indices)
                     layer.remove_selected()
 
-    def close(self) -> None:
+    def close(self, *, restart: bool = False) -> None:
         """Let go of the viewer and of memory; layers stay. Closing twice is nothing."""
         if not self._connections:
             return
@@ -308,4 +323,4 @@ class Controller:
         self._connections = []
         unbind_keys(self.viewer)
         self.session.close()
-        self.closed.emit()
+        self.closed.emit(restart)

@@ -185,7 +185,7 @@ def _remember(image: Image, session: AnnotationSession) -> None:
     _SESSIONS[image] = weakref.ref(session)
     reference = weakref.ref(image)
 
-    def forget() -> None:
+    def forget(_restart: bool) -> None:
         layer = reference()
         if layer is not None:
             _SESSIONS.pop(layer, None)

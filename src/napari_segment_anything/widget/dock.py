@@ -9,7 +9,7 @@ from magicgui.widgets import create_widget
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
 from .attach import AnnotationSession, attach, session_of
@@ -103,8 +103,13 @@ class SegmentAnythingDock(QWidget):
             self.model_box.show_model(session.controller.model)
         self._refresh()
 
-    def _on_closed(self) -> None:
+    def _on_closed(self, restart: bool) -> None:
+        """The session has ended: begin the next one, or wait until the image is chosen again."""
         self._follow(None)
+        if restart:
+            QTimer.singleShot(0, lambda: self._on_image(self.image_box.value))
+        else:
+            self.image_box.value = None
 
     def _on_model(self, name: str) -> None:
         if self.session is not None:

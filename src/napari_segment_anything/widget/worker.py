@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 
@@ -44,9 +46,8 @@ class QtDispatcher:
             daemon=True,
         )
         self._thread.start()
-        application = QApplication.instance()
-        if application is not None:
-            application.aboutToQuit.connect(self._quit)
+        self._at_exit = weakref.WeakMethod(self._quit)
+        atexit.register(_call, self._at_exit)
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
@@ -123,17 +124,31 @@ class QtDispatcher:
             self._bar = None
 
 
+def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    """Call a method whose object may be gone."""
+    bound = method()
+    if bound is not None:
+        bound()
+
+
 def _work(jobs: SimpleQueue[Job | None], stop: threading.Event, bridge: _Bridge) -> None:
     """The worker thread; holds nothing of a job once it has been reported."""
     while (job := jobs.get()) is not None:
-        bridge.started.emit(job)
         try:
-            answer = job.work(_reporter(job, stop, bridge))
-        except Exception as error:
-            bridge.finished.emit(job, None, error)
-        else:
-            bridge.finished.emit(job, answer, None)
-        answer = job = None
+            bridge.started.emit(job)
+            answer, failure = _outcome(job, stop, bridge)
+            bridge.finished.emit(job, answer, failure)
+        except RuntimeError:  # Qt has taken the bridge down: the application is ending
+            return
+        answer = failure = job = None
+
+
+def _outcome(job: Job, stop: threading.Event, bridge: _Bridge) -> tuple[object, Exception | None]:
+    """A job's answer, or what it raised."""
+    try:
+        return job.work(_reporter(job, stop, bridge)), None
+    except Exception as error:
+        return None, error
 
 
 def _reporter(job: Job, stop: threading.Event, bridge: _Bridge) -> Callable[[int, int], None]:
