@@ -9,6 +9,8 @@ NAPARI ?= napari
 VENV ?= .venv
 BIN := $(VENV)/bin
 XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
+# The demo is for looking at: it opens on the user's own display where there is one.
+SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,$(XVFB))
 DATA ?= ../shared/data/dsb2018
 
 # napari's user settings must not change what is tested or shown.
@@ -19,7 +21,7 @@ CHOICE := $(VENV)/.choice
 .PHONY: demo test lint bench-quality train-nano system clean FORCE
 
 demo: $(VENV)/.installed
-	$(XVFB) $(BIN)/python demo/demo.py
+	$(SCREEN) $(BIN)/python demo/demo.py
 
 test: $(VENV)/.installed lint
 	$(XVFB) $(BIN)/python -m pytest -m "not slow"

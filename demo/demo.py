@@ -24,10 +24,11 @@ from skimage import data
 import napari_segment_anything as nsa
 
 HERE = Path(__file__).parent
-CLICKS_XY = [(301, 279), (390, 238), (262, 402)]
-BOX_XY = ((205, 372), (240, 398))
-REFINE_XY = (299, 272)
-VIEW = {"center": (300, 300), "zoom": 2.2}
+CLICKS_XY = [(188, 359), (215, 426), (182, 393)]
+BOX_XY = ((188, 443), (205, 461))
+REFINE_XY = (188, 362)
+LAST_XY = (173, 424)
+VIEW = {"center": (405, 195), "zoom": 4.0}
 
 
 @contextmanager
@@ -118,7 +119,7 @@ def main() -> None:
         session.wait(300)
     print(f"          {drawn} objects by hand, {int(session.labels.data.max()) - drawn} found")
     session.foreground = True
-    hand.click((352, 300))
+    hand.click(LAST_XY)
     session.wait(30)
     viewer.layers.selection.active = session.points
     QTest.qWait(500)

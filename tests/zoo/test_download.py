@@ -5,10 +5,11 @@ import http.server
 import threading
 from dataclasses import replace
 
+import pooch
 import pytest
 import xxhash
 
-from napari_segment_anything.zoo import download, registry
+from napari_segment_anything.zoo import download
 from napari_segment_anything.zoo.registry import ModelEntry
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB, several blocks
@@ -115,13 +116,21 @@ def test_files_of_other_tools_are_believed_by_hash(caches):
     assert download.find_local(known) == napari_sam
 
 
-def test_registry_is_complete():
-    names = [e.name for e in registry.entries()]
-    assert names[0] == "nano" and len(set(names)) == len(names) == 15
-    assert "small built-in model" in registry.entry("nano").title
-    for one in registry.entries()[1:]:
-        assert one.url.startswith("https://") and (one.sha256 or one.xxh128)
-        assert one.is_supported == (one.architecture != "vit_t")
-    assert all(registry.entry(n).sha256 for n in ("vit_b", "vit_l", "vit_h"))
-    with pytest.raises(ValueError, match="vit_b_lm"):
-        registry.entry("vit_z")
+def test_a_damaged_file_in_our_cache_is_fetched_again(server, caches):
+    known = entry(server)
+    path = download.fetch(known)
+    path.write_bytes(CONTENT[:-1])
+    assert download.find_local(known) is None
+    assert download.fetch(known) == path and download.find_local(known) == path
+    assert path.read_bytes() == CONTENT
+
+
+def test_fetch_tells_the_terminal_nothing(server, caplog):
+    """pooch's log goes to the terminal; progress is shown by whoever asked for the file."""
+    logger = pooch.get_logger()  # in no hierarchy: caplog sees it only when attached
+    logger.addHandler(caplog.handler)
+    try:
+        download.fetch(entry(server))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not caplog.messages

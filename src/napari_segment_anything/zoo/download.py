@@ -37,12 +37,9 @@ def cached_path(entry: ModelEntry) -> Path:
 def find_local(entry: ModelEntry) -> Path | None:
     """The entry's file, if it is on this disk: in our cache, or whole in another tool's.
 
-    Files of other tools are believed by their hash only.
+    Files are believed by their hash only, ours too: a person may have put one there by hand.
     """
-    own = cached_path(entry)
-    if own.is_file():
-        return own
-    for path in _elsewhere(entry):
+    for path in (cached_path(entry), *_elsewhere(entry)):
         if path.is_file() and _mismatch(entry, path) is None:
             return path
     return None
@@ -86,9 +83,8 @@ def fetch(entry: ModelEntry, progress: Progress | None = None) -> Path:
         bar = _ProgressBar(progress, (entry.size_mb or 0) * 1_000_000)
         downloader = pooch.HTTPDownloader(progressbar=bar, timeout=30, chunk_size=_BLOCK)
         try:
-            pooch.retrieve(
-                entry.url, known_hash=None, fname="weights", path=folder, downloader=downloader
-            )
+            # Not pooch.retrieve: it would hash the file once more and log to the terminal.
+            downloader(entry.url, str(partial), None)
         except (requests.RequestException, OSError) as error:
             raise DownloadError(
                 f"Expected to download {entry.name} ({entry.size_mb} MB) from {entry.url}, but "
