@@ -19,6 +19,8 @@ from .generator import EncodeCrop, EncodedCrop, generate
 from .point_grid import Box
 from .records import MaskRecord, to_records
 
+LEAST_VISIBLE_PART = 0.25
+
 
 def auto_mask(
     model: Model,
@@ -42,7 +44,7 @@ def auto_mask(
         Labels (H, W) int32, ids 1..n in order of predicted IoU; where masks overlap the better
         one keeps the pixel. ``records[i]`` belongs to label i + 1 and has the keys of
         ``SamAutomaticMaskGenerator``, its ``segmentation`` the whole mask, (H, W) bool. A mask
-        entirely under better ones is left out of both.
+        of which better ones hide three quarters or more is left out of both: its rim is no object.
 
     Raises:
         ValueError: unknown or impossible settings, an image that is none, crops of an embedding.
@@ -111,12 +113,12 @@ def _from_embedding(
 def painted(
     records: list[MaskRecord], size_hw: tuple[int, int]
 ) -> tuple[NDArray[np.int32], list[MaskRecord]]:
-    """Labels and their records, best predicted IoU first; what is not visible gets no label."""
+    """Labels and their records, best predicted IoU first; what is hardly visible gets no label."""
     labels = np.zeros(size_hw, np.int32)
     kept: list[MaskRecord] = []
     for record in sorted(records, key=lambda r: -float(r["predicted_iou"])):
         free = record["segmentation"] & (labels == 0)
-        if free.any():
+        if free.sum() > LEAST_VISIBLE_PART * record["area"]:
             kept.append(record)
             labels[free] = len(kept)
     return labels, kept
