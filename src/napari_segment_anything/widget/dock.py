@@ -56,16 +56,26 @@ class SegmentAnythingDock(QWidget):
 
     # napari calls this when layers come, go or are renamed, once the widget is docked
     def reset_choices(self, event: Any = None) -> None:
-        """Offer the viewer's image layers."""
+        """Offer the viewer's image layers; where none is chosen, begin with one that has come.
+
+        A layer that goes must not begin a session: that would add layers while the viewer is
+        being emptied, without end.
+        """
         before = self.image_box.value
         self.image_box.reset_choices(event)
-        if before is None and self.image_box.value is None:
-            images = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
-            if images:
-                active = self.viewer.layers.selection.active
-                self.image_box.value = active if isinstance(active, Image) else images[-1]
-        elif self.image_box.value is not before:
+        if self.image_box.value is not before:
             self._on_image(self.image_box.value)
+            return
+        has_come = event is not None and event.type == "inserted"
+        if before is None and has_come and isinstance(event.value, Image):
+            self.image_box.value = event.value
+
+    def _choose_image(self) -> None:
+        """Choose the selected image, else the topmost one."""
+        images = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+        active = self.viewer.layers.selection.active
+        if self.image_box.value is None and images:
+            self.image_box.value = active if isinstance(active, Image) else images[-1]
 
     def event(self, event: QEvent) -> bool:
         """Let go of the session's news when the dock is closed; the session goes on."""
@@ -74,6 +84,7 @@ class SegmentAnythingDock(QWidget):
                 self._follow(None)
             else:
                 self.reset_choices()
+                self._choose_image()
                 self._on_image(self.image_box.value)
         return bool(super().event(event))
 
