@@ -38,6 +38,13 @@ class Prompt:
         has_points = self.points_xy is not None and len(self.points_xy) > 0
         return not has_points and self.box_xyxy is None and self.mask is None
 
+    def says_the_same(self, other: Prompt) -> bool:
+        """True if all arrays are equal; a dataclass' own comparison cannot tell for arrays."""
+        return all(
+            a is b or (a is not None and b is not None and np.array_equal(a, b))
+            for a, b in zip(vars(self).values(), vars(other).values(), strict=True)
+        )
+
 
 @dataclass(frozen=True)
 class EmbeddedTile:

@@ -24,6 +24,7 @@ class Canvas:
         self.labels = np.zeros(SIZE, np.int32)
         self.live: np.ndarray | None = None
         self.errors: list[Exception] = []
+        self.told: list[str] = []
         self.written: list[int] = []
         self.news = 0
         self.refuses: Exception | None = None
@@ -40,9 +41,10 @@ class Canvas:
         if done.mask is None:
             return
         self._may_refuse()
-        label = done.replaces or int(self.labels.max()) + 1
+        label = done.refines.label if done.refines else int(self.labels.max()) + 1
+        replaces = done.refines.mask if done.refines else None
         edit = object_edit(
-            self.labels, done.mask, label, overwrite=done.overwrite, replaces=done.replaces
+            self.labels, done.mask, label, overwrite=done.overwrite, replaces=replaces
         )
         self.labels[edit.rows, edit.cols] = edit.values
         self.written.append(done.object_id)
@@ -58,6 +60,9 @@ class Canvas:
 
     def report(self, error: Exception) -> None:
         self.errors.append(error)
+
+    def tell(self, message: str) -> None:
+        self.told.append(message)
 
 
 def view(image=None, model="fake", limits=None, version=0, lazy=False, plane=PLANE) -> View:

@@ -39,16 +39,16 @@ def test_a_new_object(labels, mask, overwrite):
     assert changes_only(labels, edit) and edit.is_empty == (len(edit.rows) == 0)
 
 
-@given(PLANES, MASKS, st.booleans(), st.integers(1, 4))
-def test_a_refined_object(labels, mask, overwrite, label):
-    edit = object_edit(labels, mask, label, overwrite=overwrite, replaces=label)
+@given(PLANES, MASKS, MASKS, st.booleans(), st.integers(1, 4))
+def test_a_refined_object(labels, mask, taken, overwrite, label):
+    edit = object_edit(labels, mask, label, overwrite=overwrite, replaces=taken)
     after = applied(labels, edit)
     for at in np.ndindex(SIZE):
         old = int(labels[at])
         if mask[at] and (overwrite or old in (0, label)):
             expected = label
-        else:
-            expected = 0 if old == label else old
+        else:  # what was painted by hand since the label was taken stays
+            expected = 0 if old == label and taken[at] else old
         assert after[at] == expected
     assert changes_only(labels, edit)
 
@@ -81,7 +81,7 @@ def test_nothing_found_is_an_empty_edit():
     edit, kept = automask_edit(labels, np.zeros((1, 3), np.int32), 4, overwrite=True)
     assert edit.is_empty and kept.size == 0
     assert object_edit(labels, np.zeros((1, 3), bool), 4, overwrite=True).is_empty
-    assert object_edit(labels, labels == 3, 3, overwrite=False, replaces=3).is_empty
+    assert object_edit(labels, labels == 3, 3, overwrite=False, replaces=labels == 3).is_empty
 
 
 def test_labels_beyond_the_layers_type_do_not_wrap():

@@ -74,7 +74,7 @@ def test_objects_respect_others_unless_told():
 def test_refining_replaces_the_object():
     labels = np.array([[1, 1, 0, 2]])
     mask = np.array([[False, True, True, True]])
-    edit = object_edit(labels, mask, 1, overwrite=False, replaces=1)
+    edit = object_edit(labels, mask, 1, overwrite=False, replaces=labels == 1)
     assert applied(labels, edit).tolist() == [[0, 1, 1, 2]]
 
 

@@ -8,6 +8,8 @@ from tests.core.stage import SIZE, click, view
 from tests.fakes import disk
 
 from napari_segment_anything.core.dispatch import Cancelled
+from napari_segment_anything.core.session import Refined
+from napari_segment_anything.geometry.planes import PlaneRef
 from napari_segment_anything.structures import Prompt
 
 
@@ -47,7 +49,7 @@ def test_only_the_last_of_many_planes_is_encoded_ahead(play):
     for value in range(6):  # a hand on the slider
         play.session.prepare(view(np.full(SIZE, value, np.uint8), version=value))
     play.drain()
-    assert [int(image[0, 0]) for image in play.functions.encoded] == [0, 5]
+    assert [int(image[0, 0]) for image in play.functions.encoded] == [5]
 
 
 def test_the_answer_of_an_overtaken_prompt_is_dropped(play):
@@ -120,7 +122,7 @@ def test_refining_keeps_the_id_and_takes_pixels_back(play):
         session.set_prompt(view(), click((x, 15)))
         session.commit()
     play.drain()
-    session.set_prompt(view(), click((12, 15)), replaces=1)
+    session.set_prompt(view(), click((12, 15)), Refined(1, play.canvas.labels == 1))
     assert session.commit()
     play.drain()
     assert np.array_equal(play.canvas.labels == 1, disk(SIZE, 12, 15, 8))
@@ -184,6 +186,7 @@ def test_a_cancelled_job_is_no_error(play):
 def test_a_model_that_does_not_load_leaves_the_queue_working(play):
     session = play.session
     session.prepare(view(model="broken"))
+    play.dispatcher.process()
     session.set_prompt(view(), click((10, 15)))
     play.drain()
     assert ["broken" in str(e) for e in play.canvas.errors] == [True]
@@ -228,6 +231,75 @@ def test_nothing_is_painted_after_closing(play):
     play.dispatcher.process()
     assert not play.canvas.labels.any() and not session.is_busy
     assert session.engine.cache.nbytes == 0
+    assert play.canvas.told == ["1 committed object without a mask lost with their session."]
+    for late in (
+        lambda: session.set_prompt(view(), click((10, 15))),
+        lambda: session.prepare(view(version=1)),
+        lambda: session.auto_mask(view(), {}, False),
+    ):
+        with pytest.raises(RuntimeError, match="attach to the image again"):
+            late()
+    assert not session.is_busy and play.functions.predictions == 0
+
+
+def test_an_older_failure_does_not_take_a_newer_commit_along(play):
+    session = play.session
+    play.functions.fail_next = RuntimeError("boom")
     session.set_prompt(view(), click((10, 15)))
-    play.dispatcher.process()
-    assert play.functions.predictions == 0
+    session.set_prompt(view(), click((10, 15), (30, 15)))
+    session.commit()
+    play.drain()
+    assert [str(e) for e in play.canvas.errors] == ["boom"]
+    assert play.canvas.labels[15, 10] == play.canvas.labels[15, 30] == 1
+
+
+def test_the_same_prompt_again_changes_nothing(play):
+    session = play.session
+    session.set_prompt(view(), click((20, 15)))
+    play.drain()
+    session.next_candidate()
+    session.set_prompt(view(), click((20, 15)))
+    assert not session.is_busy and session.current.chosen == 1
+    assert play.functions.predictions == 1
+
+
+def test_an_answer_of_another_plane_is_not_shown(play):
+    session = play.session
+    session.set_prompt(view(), click((20, 15)))
+    play.drain()
+    session.set_prompt(view(plane=PlaneRef(1, 0, (0, 0))), click((20, 15)))
+    session.next_candidate()
+    assert session.current.mask is None and play.canvas.live is None
+
+
+def test_stopped_work_writes_nothing_though_it_ends(play):
+    session = play.session
+    session.auto_mask(view(), {}, overwrite=False)
+    job = play.dispatcher._jobs.popleft()
+    session.stop_work()
+    job.done(job.work(lambda done, total: None))  # it was about to end when it was stopped
+    assert not play.canvas.labels.any() and not session.is_busy
+
+
+def test_cancel_keeps_an_answered_prompt_and_tells_of_commits(play):
+    session = play.session
+    session.set_prompt(view(), click((20, 15)))
+    play.drain()
+    session.auto_mask(view(), {}, overwrite=False)
+    session.stop_work()
+    play.drain()
+    assert np.array_equal(play.canvas.live, disk(SIZE, 20, 15, 8)) and not play.canvas.told
+    session.prepare(view(version=1))
+    session.set_prompt(view(version=1), click((30, 15)))
+    session.commit()
+    session.stop_work()
+    assert play.canvas.told == ["1 committed object without a mask cancelled."]
+
+
+def test_objects_of_data_that_is_gone_are_not_written(play):
+    session = play.session
+    session.auto_mask(view(), {}, overwrite=False)
+    session.prepare(view(np.ones(SIZE, np.uint8), version=1))
+    play.drain()
+    assert not play.canvas.labels.any()
+    assert play.canvas.told == ["The image has changed: segmenting everything was stopped."]

@@ -170,7 +170,7 @@ def test_cache_keeps_its_budget():
     engine = Engine(functions, EmbeddingCache(budget_bytes=250))
     session = Session(engine, dispatcher := InlineDispatcher(), Canvas())
     for value in (0, 1, 2, 1, 0):
-        session.set_prompt(view(np.full(SIZE, value, np.uint8)), click((9, 9)))
+        session.set_prompt(view(np.full(SIZE, value, np.uint8), version=value), click((9, 9)))
         drain(session, dispatcher)
         assert engine.cache.nbytes <= 250
     assert engine.encode_count == 4  # 0 had to go, 1 had not

@@ -18,7 +18,7 @@ from tests.fakes import FakeFunctions, disk
 from napari_segment_anything.core.dispatch import InlineDispatcher
 from napari_segment_anything.core.engine import Engine
 from napari_segment_anything.core.labels import object_edit
-from napari_segment_anything.core.session import Session
+from napari_segment_anything.core.session import Refined, Session
 from napari_segment_anything.geometry.planes import PlaneRef
 from napari_segment_anything.structures import Prompt
 
@@ -41,11 +41,10 @@ class StackCanvas(Canvas):
     def write_object(self, done):
         if done.mask is None:
             return
-        label = done.replaces or int(self.labels.max()) + 1
+        label = done.refines.label if done.refines else int(self.labels.max()) + 1
         plane = self.labels[done.view.plane.at[0]]
-        edit = object_edit(
-            plane, done.mask, label, overwrite=done.overwrite, replaces=done.replaces
-        )
+        replaces = done.refines.mask if done.refines else None
+        edit = object_edit(plane, done.mask, label, overwrite=done.overwrite, replaces=replaces)
         plane[edit.rows, edit.cols] = edit.values
         self.written.append(done.object_id)
 
@@ -55,7 +54,7 @@ class Commit:
     z: int
     mask: np.ndarray
     overwrite: bool
-    replaces: int | None
+    refines: Refined | None
 
 
 def written(commits: list[Commit]) -> np.ndarray:
@@ -63,9 +62,10 @@ def written(commits: list[Commit]) -> np.ndarray:
     labels = np.zeros((2, *SIZE), np.int32)
     for one in commits:
         plane = labels[one.z]
-        label = one.replaces or labels.max() + 1
+        label = one.refines.label if one.refines else labels.max() + 1
         free = (plane == 0) | (plane == label) | one.overwrite
-        plane[plane == label] = 0
+        if one.refines:
+            plane[(plane == label) & one.refines.mask] = 0
         plane[one.mask & free] = label
     return labels
 
@@ -80,16 +80,26 @@ class Annotating(RuleBasedStateMachine):
 
     def begin(self) -> None:
         self.points: list[tuple[int, int, int]] = []
-        self.z, self.rank, self.replaces, self.has_no_answer = 0, 0, None, False
+        self.z, self.rank, self.refines, self.has_no_answer = 0, 0, None, False
+        self.sent: tuple | None = None
 
     def send(self) -> None:
-        self.rank, self.has_no_answer = 0, False
+        now = (self.z, tuple(self.points), self.refines)
+        if now == self.sent and self.is_known():
+            pass  # the same prompt again changes nothing, the chosen candidate least of all
+        else:
+            self.rank, self.has_no_answer = 0, False
+        self.sent = now
         plane = PlaneRef(1, 2, (self.z, 0, 0))
         prompt = Prompt()
         if self.points:
             prompt = click(*(p[:2] for p in self.points), labels=[p[2] for p in self.points])
         there = view(PIXELS[self.z], plane=plane)
-        self.session.set_prompt(there, prompt, self.replaces)
+        self.session.set_prompt(there, prompt, self.refines)
+
+    def is_known(self) -> bool:
+        current = self.session.current
+        return bool(self.points) and (current.is_pending or current.answer is not None)
 
     @property
     def is_poisoned(self) -> bool:
@@ -130,7 +140,8 @@ class Annotating(RuleBasedStateMachine):
         label = data.draw(st.sampled_from(known))
         z = int(np.nonzero((self.canvas.labels == label).any(axis=(1, 2)))[0][0])
         self.cancel()
-        self.z, self.replaces, self.points = z, label, [(20, 20, 1)]
+        self.refines = Refined(label, self.canvas.labels[z] == label)
+        self.z, self.points = z, [(20, 20, 1)]
         self.send()
 
     @rule(overwrite=st.booleans())
@@ -144,7 +155,7 @@ class Annotating(RuleBasedStateMachine):
         if not accepted:
             return
         if not self.is_poisoned:
-            self.commits.append(Commit(self.z, self.mask(), overwrite, self.replaces))
+            self.commits.append(Commit(self.z, self.mask(), overwrite, self.refines))
         self.begin()
 
     @rule()
@@ -155,8 +166,8 @@ class Annotating(RuleBasedStateMachine):
     @rule()
     def stop(self):
         self.commits = self.commits[: len(self.canvas.written)]
+        self.has_no_answer |= self.session.current.is_pending
         self.session.stop_work()
-        self.has_no_answer = True
 
     @precondition(lambda self: self.session.is_busy)
     @rule()

@@ -79,6 +79,32 @@ def test_outline_and_scribble_tools(opened):
     assert session.mask.data[60, 80]
 
 
+@pytest.mark.parametrize("key", ["G", "Q", "U"])
+def test_keys_while_a_polygon_is_being_drawn(opened, key):
+    viewer, _, session, hand = opened
+    hand.click(20, 20)
+    session.wait(10)
+    viewer.layers.selection.active = session.shapes
+    session.shapes.mode = "add_polygon"
+
+    def corners():
+        for row, col in ((40, 40), (40, 80), (80, 80), (80, 40)):
+            hand.click(row, col)
+            QTest.qWait(400)  # else it is a double click, which ends the polygon
+            QTest.mouseMove(hand.canvas, hand.place(row + 1, col + 1))
+
+    corners()
+    hand.key(key)
+    session.wait(10)
+    assert len(session.shapes.data) == 0
+    assert (session.labels.data[20, 20] == 1) == (key == "G")
+    assert session.mask.data.any() == (key == "U")
+    corners()
+    QTest.keyClick(hand.canvas, Qt.Key.Key_Escape)
+    session.wait(10)
+    assert len(session.shapes.data) == 1 and session.mask.data[70, 50]
+
+
 def test_box_and_click_are_one_prompt(opened, functions):
     _, dock, session, hand = opened
     press(dock.object_panel.tools["Box"])
@@ -203,6 +229,26 @@ def test_removing_the_image_empties_the_dock(opened):
     assert dispatcher.join(10)
     viewer.add_image(np.zeros((40, 50)), name="next")
     assert dock.session is not None and dock.session.image.name == "next"
+    dock.session.wait(10)
+
+
+def test_emptying_the_viewer_empties_the_dock(opened):
+    viewer, dock, session, _ = opened
+    viewer.add_image(np.zeros((40, 50)), name="other")
+    dispatcher = session.controller.dispatcher
+    viewer.layers.clear()
+    assert not viewer.layers and dock.session is None
+    assert dispatcher.join(10)
+
+
+def test_removing_a_session_layer_ends_the_session_until_the_image_is_chosen(opened):
+    viewer, dock, session, _ = opened
+    viewer.layers.remove(session.points)
+    assert dock.session is None and len(viewer.layers) == 4
+    viewer.add_labels(np.zeros(SIZE, int), name="my labels")
+    assert dock.session is None
+    dock.image_box.value = session.image
+    assert dock.session is not None and dock.session.labels is session.labels
     dock.session.wait(10)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..config import AutoMaskSettings
-from ..inference.decoding import decode_points, foreground_at
+from ..inference.decoding import decode_points
+from ..inference.dense_maps import dense_maps
 from ..inference.model import Model
 from ..inference.predictor import encode
 from ..inference.preprocess import to_rgb8
@@ -42,7 +43,7 @@ def auto_mask(
 
     Returns:
         Labels (H, W) int32, ids 1..n in order of predicted IoU; where masks overlap the better
-        one keeps the pixel. ``records[i]`` belongs to label i + 1 and has the keys of
+        one keeps the pixel. ``records[i]`` belongs to label i + 1 and reads like a record of
         ``SamAutomaticMaskGenerator``, its ``segmentation`` the whole mask, (H, W) bool. A mask
         of which better ones hide three quarters or more is left out of both: its rim is no object.
 
@@ -57,7 +58,7 @@ def auto_mask(
         size_hw, encode_crop = _from_pixels(model, to_rgb8(image, contrast_limits))
 
     found = generate(size_hw, encode_crop, chosen, model.sam.mask_threshold, progress=progress)
-    return painted(to_records(found), size_hw)
+    return painted(to_records(found, size_hw), size_hw)
 
 
 def resolved_settings(model: Model, given: dict[str, Any]) -> AutoMaskSettings:
@@ -79,14 +80,12 @@ def resolved_settings(model: Model, given: dict[str, Any]) -> AutoMaskSettings:
 
 
 def encoded_crop(model: Model, embedding: Embedding) -> EncodedCrop:
-    """How points of an encoded image are decoded, and which are left out by the model's card."""
-    least = model.card.least_foreground
-
-    def worth_asking(points_xy: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return foreground_at(model, embedding, points_xy) >= least
-
+    """How points of an encoded image are decoded, and what its dense maps say of where to ask."""
     decode = partial(decode_points, model, embedding)
-    return EncodedCrop(decode, worth_asking if least > 0 else None)
+    maps, least = dense_maps(model, embedding), model.card.least_foreground
+    if maps is None or least <= 0:
+        return EncodedCrop(decode)
+    return EncodedCrop(decode, maps.seeds_xy(), lambda points: maps.foreground_at(points) >= least)
 
 
 def _from_pixels(model: Model, rgb: NDArray[np.uint8]) -> tuple[tuple[int, int], EncodeCrop]:
@@ -117,8 +116,9 @@ def painted(
     labels = np.zeros(size_hw, np.int32)
     kept: list[MaskRecord] = []
     for record in sorted(records, key=lambda r: -float(r["predicted_iou"])):
-        free = record["segmentation"] & (labels == 0)
+        part = labels[record.mask.region]  # a view: writing to it writes to the labels
+        free = record.mask.pixels & (part == 0)
         if free.sum() > LEAST_VISIBLE_PART * record["area"]:
             kept.append(record)
-            labels[free] = len(kept)
+            part[free] = len(kept)
     return labels, kept

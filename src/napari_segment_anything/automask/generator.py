@@ -1,4 +1,4 @@
-"""Image -> masks: prompt on a grid, filter early, upsample survivors, remove duplicates."""
+"""Image -> masks: prompt on seeds and a grid, filter early, place survivors, drop duplicates."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..config import AutoMaskSettings
-from ..geometry.rle import Rle, mask_to_rle, rle_to_mask
+from ..geometry.rle import LocalMask
 from ..inference.decoding import DecodedMasks
 from ..structures import Progress
 from .nms import box_area, nms
 from .point_grid import Box, crop_boxes, layer_point_grids
 from .quality import mask_boxes, near_crop_edge, stability_scores, without_small_regions
 
-CHUNK_PIXELS = 1 << 24
-"""Float pixels that may exist at once at image size: 64 MiB."""
-
-Decode = Callable[[NDArray[np.float64]], DecodedMasks]
+Points = NDArray[np.float64]
+Decode = Callable[[Points], DecodedMasks]
 """(B, 2) points in pixels of one encoded crop -> three masks each."""
 
 
 @dataclass(frozen=True)
 class EncodedCrop:
-    """An encoded crop: how its points are decoded, and which of them are worth asking.
+    """An encoded crop: how its points are decoded, and where its encoder sees objects.
 
-    ``worth_asking`` takes (N, 2) points in pixels of the crop and returns (N,) bool; None: all.
+    ``seeds_xy`` (N, 2) are asked before the grid, which then leaves out what has been found.
+    ``worth_asking`` takes (N, 2) points of the grid and returns (N,) bool; None: all. Both are in
+    pixels of the crop.
     """
 
     decode: Decode
-    worth_asking: Callable[[NDArray[np.float64]], NDArray[np.bool_]] | None = None
+    seeds_xy: Points | None = None
+    worth_asking: Callable[[Points], NDArray[np.bool_]] | None = None
 
 
 EncodeCrop = Callable[[Box], EncodedCrop]
@@ -42,9 +43,9 @@ EncodeCrop = Callable[[Box], EncodedCrop]
 
 @dataclass
 class Candidates:
-    """Masks that are still in the race, parallel lists; boxes in pixels of the whole image."""
+    """Masks that are still in the race, parallel lists; all in pixels of the whole image."""
 
-    rles: list[Rle] = field(default_factory=list)
+    masks: list[LocalMask] = field(default_factory=list)
     boxes: list[Tensor] = field(default_factory=list)
     iou: list[float] = field(default_factory=list)
     stability: list[float] = field(default_factory=list)
@@ -52,7 +53,7 @@ class Candidates:
     crops: list[Box] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.rles)
+        return len(self.masks)
 
     def take(self, keep: Sequence[int]) -> Candidates:
         """Those at ``keep``, in that order."""
@@ -69,6 +70,19 @@ class Candidates:
     def stacked_boxes(self) -> Tensor:
         """(K, 4) float32."""
         return torch.stack(self.boxes).float() if self.boxes else torch.zeros(0, 4)
+
+
+class Steps:
+    """Tells progress in points; a crop counts as its grid, however many points are asked."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0.0
+
+    def add(self, points: float) -> None:
+        """So many more points are done; an exception from the callback cancels."""
+        self._done += points
+        if self._progress is not None:
+            self._progress(round(self._done), self._total)
 
 
 def generate(
@@ -92,19 +106,17 @@ def generate(
             settings.crop_n_points_downscale_factor,
         )
     crops, layers = crop_boxes(size_hw, settings.crop_n_layers, settings.crop_overlap_ratio)
-    total, done = sum(len(grids[layer]) for layer in layers), 0
+    steps = Steps(progress, sum(len(grids[layer]) for layer in layers))
     found = Candidates()
     for crop, layer in zip(crops, layers, strict=True):
+        grid = np.asarray(grids[layer]) * np.array([crop[2] - crop[0], crop[3] - crop[1]])
         encoded = encode_crop(crop)
         in_crop = Candidates()
-        size_wh = np.array([crop[2] - crop[0], crop[3] - crop[1]])
-        every = np.asarray(grids[layer]) * size_wh
-        asked = every if encoded.worth_asking is None else every[encoded.worth_asking(every)]
-        done = _report(progress, done + len(every) - len(asked), total)
-        for points in _batched(asked, settings.points_per_batch):
-            decoded = encoded.decode(points)
-            in_crop.extend(filtered(decoded, points, crop, size_hw, settings, mask_threshold))
-            done = _report(progress, done + len(points), total)
+        for points, share in asked_points(encoded, grid, in_crop, crop, settings.points_per_batch):
+            if len(points):
+                decoded = encoded.decode(points)
+                in_crop.extend(filtered(decoded, points, crop, size_hw, settings, mask_threshold))
+            steps.add(share)
         scores = torch.tensor(in_crop.iou)
         keep = nms(in_crop.stacked_boxes(), scores, settings.box_nms_thresh)
         found.extend(in_crop.take(keep.tolist()))
@@ -114,24 +126,54 @@ def generate(
         keep = nms(found.stacked_boxes(), scores, settings.crop_nms_thresh)
         found = found.take(keep.tolist())
     if settings.min_mask_region_area > 0:
-        found = tidied(found, settings)
+        found = tidied(found, settings, size_hw)
     return found
 
 
-def _report(progress: Progress | None, done: int, total: int) -> int:
-    if progress is not None:
-        progress(done, total)
-    return done
+def asked_points(
+    encoded: EncodedCrop, grid: Points, found: Candidates, crop: Box, batch: int
+) -> Iterator[tuple[Points, float]]:
+    """Batches of points in pixels of the crop, each with its share of progress, in grid points.
+
+    Seeds come first; of the grid then those worth asking that lie in no mask of ``found``, which
+    the caller has filled meanwhile.
+    """
+    seeds = encoded.seeds_xy
+    room = float(len(grid))
+    if seeds is not None and len(seeds):
+        for points in _batched(seeds, batch):
+            yield points, 0.7 * room * len(points) / len(seeds)
+        room *= 0.3
+    worth = np.ones(len(grid), bool) if encoded.worth_asking is None else encoded.worth_asking(grid)
+    if seeds is not None:
+        worth &= ~covered(grid, found, crop)
+    asked = grid[worth]
+    if len(asked) == 0:
+        yield asked, room
+    for points in _batched(asked, batch):
+        yield points, room * len(points) / len(asked)
 
 
-def _batched(points: NDArray[np.float64], size: int) -> Iterator[NDArray[np.float64]]:
+def covered(points_xy: Points, found: Candidates, crop: Box) -> NDArray[np.bool_]:
+    """(N, 2) points in pixels of the crop -> (N,) True where a mask of ``found`` has them."""
+    x0, y0, x1, y1 = crop
+    taken = np.zeros((y1, x1), bool)
+    for mask in found.masks:
+        rows, cols = mask.region
+        taken[rows, cols] |= mask.pixels
+    x, y = (points_xy + np.array([x0, y0])).astype(int).T
+    inside: NDArray[np.bool_] = taken[np.clip(y, 0, y1 - 1), np.clip(x, 0, x1 - 1)]
+    return inside
+
+
+def _batched(points: Points, size: int) -> Iterator[Points]:
     for start in range(0, len(points), size):
         yield points[start : start + size]
 
 
 def filtered(
     decoded: DecodedMasks,
-    points_xy: NDArray[np.float64],
+    points_xy: Points,
     crop: Box,
     size_hw: tuple[int, int],
     settings: AutoMaskSettings,
@@ -139,51 +181,41 @@ def filtered(
 ) -> Candidates:
     """The masks of one batch that pass all filters, cheapest first.
 
-    Only masks that pass the predicted IoU are brought to image size, a chunk at a time.
+    Only masks that pass the predicted IoU are brought to the image's scale.
     """
     keep = torch.ones_like(decoded.iou, dtype=torch.bool)
     if settings.pred_iou_thresh > 0:
         keep = decoded.iou > settings.pred_iou_thresh
     rows = keep.nonzero()[:, 0].tolist()
     iou = decoded.iou[keep].tolist()
-    selected = decoded.select(keep)
-    chunk = max(1, CHUNK_PIXELS // (size_hw[0] * size_hw[1]))
     x0, y0 = crop[:2]
     out = Candidates()
-    for start in range(0, len(selected), chunk):
-        logits = selected.full_size(start, start + chunk)
-        stability = stability_scores(logits, mask_threshold, settings.stability_score_offset)
+    for stack in decoded.select(keep).stacks():
+        stability = stability_scores(stack.logits, mask_threshold, settings.stability_score_offset)
         good = torch.ones_like(stability, dtype=torch.bool)
         if settings.stability_score_thresh > 0:
             good = stability >= settings.stability_score_thresh
-        masks = logits[good] > mask_threshold
+        masks = stack.logits[good] > mask_threshold
         boxes = mask_boxes(masks)
+        lefts_tops = torch.from_numpy(stack.origins_yx[:, ::-1].copy()).to(boxes.device)
+        boxes = boxes + lefts_tops[good].repeat(1, 2)
         whole = ~near_crop_edge(boxes, crop, size_hw)
         placed = boxes + boxes.new_tensor([x0, y0, x0, y0])
-        index = (good.nonzero()[:, 0][whole] + start).tolist()
+        at = good.nonzero()[:, 0][whole].tolist()
         pixels = masks[whole].cpu().numpy()
-        for i, mask, box in zip(index, pixels, placed[whole].cpu(), strict=True):
+        for k, mask, box in zip(at, pixels, placed[whole].cpu(), strict=True):
+            i, (top, left) = int(stack.index[k]), stack.origins_yx[k].tolist()
             x, y = points_xy[rows[i]]
-            out.rles.append(mask_to_rle(uncropped(mask, crop, size_hw)))
+            out.masks.append(LocalMask.of(mask, (top + y0, left + x0)))
             out.boxes.append(box)
             out.iou.append(iou[i])
-            out.stability.append(float(stability[i - start]))
+            out.stability.append(float(stability[k]))
             out.points_xy.append((float(x + x0), float(y + y0)))
             out.crops.append(crop)
     return out
 
 
-def uncropped(mask: NDArray[np.bool_], crop: Box, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """A mask of a crop, in the whole image."""
-    x0, y0, x1, y1 = crop
-    if mask.shape == size_hw:
-        return mask
-    out = np.zeros(size_hw, bool)
-    out[y0:y1, x0:x1] = mask
-    return out
-
-
-def tidied(found: Candidates, settings: AutoMaskSettings) -> Candidates:
+def tidied(found: Candidates, settings: AutoMaskSettings, size_hw: tuple[int, int]) -> Candidates:
     """Small holes filled, small islands dropped, and what has become a duplicate removed.
 
     Masks that needed no change win over those that did.
@@ -191,14 +223,34 @@ def tidied(found: Candidates, settings: AutoMaskSettings) -> Candidates:
     if not len(found):
         return found
     scores = []
-    for i, rle in enumerate(found.rles):
-        mask = rle_to_mask(rle)
+    for i, local in enumerate(found.masks):
+        mask, origin = with_room(local, size_hw, settings.min_mask_region_area)
         clean = without_small_regions(mask, settings.min_mask_region_area)
         unchanged = clean is mask
         scores.append(float(unchanged))
         if not unchanged:
-            found.rles[i] = mask_to_rle(clean)
-            found.boxes[i] = mask_boxes(torch.from_numpy(clean)[None])[0]
+            found.masks[i] = LocalMask.of(clean, origin)
+            y, x = origin
+            box = mask_boxes(torch.from_numpy(clean)[None])[0]
+            found.boxes[i] = box + box.new_tensor([x, y, x, y])
     threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
     keep = nms(found.stacked_boxes(), torch.tensor(scores), threshold)
     return found.take(keep.tolist())
+
+
+def with_room(
+    local: LocalMask, size_hw: tuple[int, int], least_area: int
+) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """A mask with background around it, and its first pixel's place (y, x) in the image.
+
+    The margin is wide enough for the background outside of the object to be no small region,
+    which would be filled: it is cut only where the image ends.
+    """
+    margin = least_area + 1
+    (y, x), (h, w) = local.origin_yx, local.rle["size"]
+    top, left = max(0, y - margin), max(0, x - margin)
+    out = np.zeros(
+        (min(size_hw[0], y + h + margin) - top, min(size_hw[1], x + w + margin) - left), bool
+    )
+    out[y - top : y - top + h, x - left : x - left + w] = local.pixels
+    return out, (top, left)

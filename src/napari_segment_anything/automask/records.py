@@ -1,49 +1,84 @@
-"""Candidates -> the dicts that `SamAutomaticMaskGenerator.generate` returns."""
+"""Candidates -> what is handed out: the reference's dicts, or records that draw their mask late."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..geometry.rle import Rle, rle_area, rle_to_coco, rle_to_mask
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..geometry.rle import LocalMask, mask_to_rle, rle_to_coco
 from .generator import Candidates
 from .point_grid import Box
 
-MaskRecord = dict[str, Any]
-
-
-def _as_runs(rle: Rle) -> Rle:
-    return rle
-
-
-SEGMENTATIONS: dict[str, Callable[[Rle], Any]] = {
-    "binary_mask": rle_to_mask,
-    "uncompressed_rle": _as_runs,
-    "coco_rle": rle_to_coco,
+SEGMENTATIONS: dict[str, Callable[[NDArray[np.bool_]], Any]] = {
+    "binary_mask": lambda mask: mask,
+    "uncompressed_rle": mask_to_rle,
+    "coco_rle": lambda mask: rle_to_coco(mask_to_rle(mask)),
 }
 
 
-def to_records(found: Candidates, output_mode: str = "binary_mask") -> list[MaskRecord]:
-    """One dict a mask, ``segmentation`` as ``output_mode`` says; boxes are XYWH in pixels.
+class MaskRecord(Mapping[str, Any]):
+    """One mask of `auto_mask`; reads like a record of ``SamAutomaticMaskGenerator``.
 
-    Keys: segmentation, area, bbox, predicted_iou, point_coords, stability_score, crop_box.
+    Keys: segmentation (H, W) bool, area, bbox (XYWH), predicted_iou, point_coords,
+    stability_score, crop_box (XYWH). The segmentation is drawn when it is read: those of a
+    thousand objects in a large image would not fit into memory. ``mask`` is its compact form.
     """
-    write = SEGMENTATIONS[output_mode]
+
+    def __init__(
+        self, mask: LocalMask, size_hw: tuple[int, int], values: Mapping[str, Any]
+    ) -> None:
+        self.mask = mask
+        self.size_hw = size_hw
+        self._values = dict(values)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.mask.full(self.size_hw) if key == "segmentation" else self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        yield "segmentation"
+        yield from self._values
+
+    def __len__(self) -> int:
+        return 1 + len(self._values)
+
+    def __repr__(self) -> str:
+        return f"MaskRecord({self._values})"
+
+
+def to_records(found: Candidates, size_hw: tuple[int, int]) -> list[MaskRecord]:
+    """One record a mask of an image of ``size_hw`` pixels, in the order of ``found``."""
     records = []
-    for i, rle in enumerate(found.rles):
-        x0, y0, x1, y1 = (int(v) for v in found.boxes[i])
-        records.append(
-            {
-                "segmentation": write(rle),
-                "area": rle_area(rle),
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "predicted_iou": found.iou[i],
-                "point_coords": [list(found.points_xy[i])],
-                "stability_score": found.stability[i],
-                "crop_box": xywh(found.crops[i]),
-            }
-        )
+    for i, mask in enumerate(found.masks):
+        values = {
+            "area": mask.area,
+            "bbox": xywh(_whole(found.boxes[i])),
+            "predicted_iou": found.iou[i],
+            "point_coords": [list(found.points_xy[i])],
+            "stability_score": found.stability[i],
+            "crop_box": xywh(found.crops[i]),
+        }
+        records.append(MaskRecord(mask, size_hw, values))
     return records
+
+
+def to_dicts(
+    found: Candidates, size_hw: tuple[int, int], output_mode: str = "binary_mask"
+) -> list[dict[str, Any]]:
+    """Plain dicts, ``segmentation`` as ``output_mode`` says; a key of `SEGMENTATIONS`."""
+    write = SEGMENTATIONS[output_mode]
+    return [
+        {**record, "segmentation": write(record["segmentation"])}
+        for record in to_records(found, size_hw)
+    ]
+
+
+def _whole(box: Tensor) -> Box:
+    x0, y0, x1, y1 = (int(v) for v in box)
+    return x0, y0, x1, y1
 
 
 def xywh(box: Box) -> list[int]:

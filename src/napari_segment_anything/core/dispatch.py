@@ -15,8 +15,8 @@ class Cancelled(Exception):
     """Raised inside a job, by its progress callback, when it is no longer wanted."""
 
 
-class _PutBack(Exception):
-    """Raised inside a job that has no more time now."""
+class PutBack(Exception):
+    """Raised inside a job that has no more time now; it will be run again from the start."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,16 @@ class InlineDispatcher:
 
     def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
+        self._is_cancelled = False
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
+        self._is_cancelled = False
         self._jobs.append(job)
 
     def cancel(self) -> None:
-        """Nothing runs between calls: the queue's owner takes back what it no longer wants."""
+        """The job that is to run next fails instead."""
+        self._is_cancelled = True
 
     is_waiting = False
 
@@ -75,14 +78,17 @@ class InlineDispatcher:
         if not self._jobs:
             return
         job = self._jobs.popleft()
+        if self._is_cancelled:
+            job.failed(Cancelled(job.title))
+            return
 
         def watch(done: int, total: int) -> None:
             if deadline is not None and time.monotonic() > deadline:
-                raise _PutBack
+                raise PutBack
 
         try:
             answer = job.work(watch)
-        except _PutBack:
+        except PutBack:
             self._jobs.appendleft(job)
         except Exception as error:
             job.failed(error)

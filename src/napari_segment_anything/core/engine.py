@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..geometry.planes import PlaneRef
 from ..structures import Embedding, EmbeddingKey, MaskPrediction, Progress, Prompt
+from .dispatch import PutBack
 from .embedding_cache import EmbeddingCache
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..inference.model import Model
 
 Labels = NDArray[np.int32]
-Records = list[dict[str, Any]]
+Records = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,9 @@ class PublicFunctions:
 class Engine:
     """Answers requests one at a time; used from one worker thread only.
 
-    ``encode_count`` counts runs of the image encoder for prompts. ``used_name`` is the model that
-    answered last, ``failed_model`` the last that could not be loaded.
+    ``encode_count`` counts the embeddings that the image encoder has made for prompts.
+    ``used_name`` is the model that answered last, ``failed_model`` the last that could not be
+    loaded.
     """
 
     def __init__(
@@ -166,10 +168,12 @@ class Engine:
         if self._model is None or self._model_name != name:
             try:
                 loaded = self.functions.load_model(name, progress=progress)
+            except PutBack:
+                raise
             except Exception:
                 self.failed_model = name
                 raise
-            self._model, self._model_name = loaded, name
+            self._model, self._model_name, self.failed_model = loaded, name, None
         return self._model
 
     def _embedding(self, model: Model, view: View, progress: Progress) -> Embedding:
@@ -180,10 +184,10 @@ class Engine:
             return known
         if pixels is None:
             pixels = view.read()
-        self.encode_count += 1
         embedding = self.functions.encode(
             model, pixels, contrast_limits=view.contrast_limits, progress=progress
         )
+        self.encode_count += 1
         self.cache.put(key, embedding)
         return embedding
 

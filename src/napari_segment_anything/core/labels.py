@@ -28,20 +28,19 @@ def object_edit(
     label: int,
     *,
     overwrite: bool,
-    replaces: int | None = None,
+    replaces: NDArray[np.bool_] | None = None,
 ) -> LabelEdit:
     """Write ``mask`` as ``label`` into the (H, W) plane ``labels``.
 
-    Other objects keep their pixels unless ``overwrite``. ``replaces`` is the label that is being
-    refined: its pixels are free, and those outside the mask become background.
+    Other objects keep their pixels unless ``overwrite``. ``replaces`` (H, W) is what ``label``
+    looked like when it was taken to be refined: of it, what lies outside the mask becomes
+    background; pixels that were given to the label since then stay.
     """
     labels = labels.astype(np.int64)  # a label too large for the layer must not wrap around
     free = np.ones_like(mask) if overwrite else labels == 0
-    if replaces is not None:
-        free = free | (labels == replaces)
     target = np.where(mask & free, label, labels)
     if replaces is not None:
-        target[(labels == replaces) & ~mask] = 0
+        target[replaces & (labels == label) & ~mask] = 0
     return _changes(labels, target)
 
 

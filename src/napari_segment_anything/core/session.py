@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from ..structures import MaskPrediction, Prompt
 from .dispatch import Cancelled, Dispatcher, Job
-from .engine import AutoMaskRequest, EncodeRequest, Engine, MaskRequest, Request, View
+from .engine import AutoMaskRequest, EncodeRequest, Engine, MaskRequest, Records, Request, View
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A committed label that is being refined, and what it looked like, (H, W) bool."""
+
+    label: int
+    mask: NDArray[np.bool_]
 
 
 @dataclass
@@ -24,7 +32,7 @@ class ObjectState:
     """One object on its way into the labels.
 
     ``order`` lists the candidates best first, ``chosen`` is a place in it, counted in a circle.
-    ``replaces`` is the label that is being refined.
+    ``refines`` is the committed label that it will replace.
     """
 
     object_id: int
@@ -35,7 +43,7 @@ class ObjectState:
     answer: MaskPrediction | None = None
     order: tuple[int, ...] = ()
     chosen: int = 0
-    replaces: int | None = None
+    refines: Refined | None = None
     overwrite: bool = False
 
     @property
@@ -62,6 +70,15 @@ class ObjectState:
         """The newest prompt will get no answer, and the one before no longer counts."""
         self.answer, self.answered = None, self.serial
 
+    def knows(self, view: View, prompt: Prompt, refines: Refined | None) -> bool:
+        """True if this very prompt is answered, or will be."""
+        if self.prompt is None or not (self.is_pending or self.answer is not None):
+            return False
+        same_label = (self.refines is None) == (refines is None) and (
+            self.refines is None or refines is None or self.refines.label == refines.label
+        )
+        return self.view == view and same_label and self.prompt.says_the_same(prompt)
+
 
 class Canvas(Protocol):
     """What a session draws on, and whom it tells."""
@@ -73,7 +90,7 @@ class Canvas(Protocol):
         """Write a committed object into the labels, in one undo step."""
 
     def write_auto_masks(
-        self, request: AutoMaskRequest, labels: NDArray[np.int32], records: list[dict[str, Any]]
+        self, request: AutoMaskRequest, labels: NDArray[np.int32], records: Records
     ) -> None:
         """Write all objects of a whole-image segmentation, in one undo step."""
 
@@ -82,6 +99,9 @@ class Canvas(Protocol):
 
     def report(self, error: Exception) -> None:
         """Tell the person what failed."""
+
+    def tell(self, message: str) -> None:
+        """Tell the person what has happened."""
 
 
 class Session:
@@ -97,6 +117,7 @@ class Session:
         self._committing: dict[int, ObjectState] = {}
         self._queue: list[Request] = []
         self._running: Request | None = None
+        self._unwanted: Request | None = None
         self._wanted_view: View | None = None
         self._is_closed = False
 
@@ -132,18 +153,22 @@ class Session:
             return
         self._wanted_view = view
         self._queue = [r for r in self._queue if not isinstance(r, EncodeRequest)]
-        self._queue.append(EncodeRequest(view))
-        self._stop_if_unwanted(view)
-        self._pump()
+        self._drop_auto_masks_of_other_data(view)
+        self._enqueue(EncodeRequest(view))
 
-    def set_prompt(self, view: View, prompt: Prompt, replaces: int | None = None) -> None:
+    def set_prompt(self, view: View, prompt: Prompt, refines: Refined | None = None) -> None:
         """The current object's prompt is now this one; an empty one clears its mask.
 
-        ``replaces`` is the committed label that the object refines.
+        The same prompt again changes nothing. ``refines`` is the committed label that the object
+        will replace.
         """
         current = self.current
+        if current.knows(view, prompt, refines):
+            return
+        if current.view is not None and current.view.plane != view.plane:
+            current.forget_answer()  # it is a mask of another plane
         current.view, current.prompt = view, None if prompt.is_empty else prompt
-        current.replaces, current.chosen = replaces, 0
+        current.refines, current.chosen = refines, 0
         current.serial += 1
         self._drop_requests_of(current)
         if current.prompt is None:
@@ -151,15 +176,11 @@ class Session:
             self.canvas.show_live(current)
             self.canvas.status_changed()
             return
-        request = MaskRequest(view, current.object_id, current.serial, current.prompt)
-        self._queue.append(request)
-        self._stop_if_unwanted(view)
-        self._pump()
+        self._enqueue(MaskRequest(view, current.object_id, current.serial, current.prompt))
 
     def auto_mask(self, view: View, settings: Mapping[str, Any], overwrite: bool) -> None:
         """Segment everything in ``view``."""
-        self._queue.append(AutoMaskRequest(view, dict(settings), overwrite))
-        self._pump()
+        self._enqueue(AutoMaskRequest(view, dict(settings), overwrite))
 
     # What a person does with the current object
 
@@ -194,12 +215,13 @@ class Session:
         self.canvas.status_changed()
 
     def stop_work(self) -> None:
-        """Cancel what runs and drop what waits; committed prompts that waited are lost, too."""
+        """Cancel what runs and drop what waits, with a word about committed objects among it."""
         self._queue.clear()
-        self._committing.clear()
+        self._drop_committed("cancelled")
         self._wanted_view = None
-        self.current.serial += 1  # so that an answer that still comes is none
-        self.current.forget_answer()
+        if self.current.is_pending:
+            self.current.forget_answer()
+        self._unwanted = self._running
         self.dispatcher.cancel()
         self.canvas.show_live(self.current)
         self.canvas.status_changed()
@@ -208,12 +230,51 @@ class Session:
         """End the session; nothing is painted any more."""
         self._is_closed = True
         self._queue.clear()
-        self._committing.clear()
+        self._drop_committed("lost with their session")
         self._running = None
         self.dispatcher.close()
         self.engine.release()
 
+    def note(self, error: Exception) -> None:
+        """Report a failure; the first one is kept for who waits."""
+        self.first_error = self.first_error or error
+        self.canvas.report(error)
+
     # Inside
+
+    def _enqueue(self, request: Request) -> None:
+        """Let a request wait for its turn."""
+        if self._is_closed:
+            raise RuntimeError(
+                "Expected a running session, this one has ended; attach to the image again."
+            )
+        self._queue.append(request)
+        if not isinstance(request, AutoMaskRequest):
+            self._stop_if_unwanted(request.view)
+        self._pump()
+
+    def _drop_committed(self, fate: str) -> None:
+        """Forget committed objects that have no answer yet, and say so."""
+        count = len(self._committing)
+        self._committing.clear()
+        if count:
+            self.canvas.tell(f"{count} committed object{'s' * (count > 1)} without a mask {fate}.")
+
+    def _drop_auto_masks_of_other_data(self, view: View) -> None:
+        """What would be found in data that is gone must not be written beside new data."""
+
+        def is_stale(request: Request | None) -> bool:
+            return isinstance(request, AutoMaskRequest) and request.view.version != view.version
+
+        kept = [r for r in self._queue if not is_stale(r)]
+        is_dropped = len(kept) < len(self._queue)
+        self._queue = kept
+        if is_stale(self._running) and self._unwanted is not self._running:
+            self._unwanted = self._running
+            self.dispatcher.cancel()
+            is_dropped = True
+        if is_dropped:
+            self.canvas.tell("The image has changed: segmenting everything was stopped.")
 
     def _begin_object(self) -> None:
         self._last_object_id += 1
@@ -237,7 +298,7 @@ class Session:
             try:
                 self.canvas.write_object(done)
             except Exception as error:  # a layer that cannot be written to ends no session
-                self._note(error)
+                self.note(error)
 
     def _stop_if_unwanted(self, view: View) -> None:
         """Cancel running work on another view, unless somebody still waits for it."""
@@ -262,13 +323,16 @@ class Session:
         request, self._running = self._running, None
         if self._is_closed or request is None:
             return
+        if request is self._unwanted:
+            self._pump()
+            return
         try:
             if isinstance(request, MaskRequest):
                 self._accept(request, answer)
             elif isinstance(request, AutoMaskRequest):
                 self.canvas.write_auto_masks(request, *answer)
         except Exception as error:  # as above
-            self._note(error)
+            self.note(error)
         self._pump()
 
     def _failed(self, error: Exception) -> None:
@@ -278,18 +342,16 @@ class Session:
         if isinstance(request, EncodeRequest):
             self._wanted_view = None
         if isinstance(request, MaskRequest):
-            self._committing.pop(request.object_id, None)
+            committed = self._committing.get(request.object_id)
+            if committed is not None and committed.serial == request.serial:
+                del self._committing[request.object_id]
             if (request.object_id, request.serial) == (self.current.object_id, self.current.serial):
                 self.current.forget_answer()
                 self.canvas.show_live(self.current)
         if not isinstance(error, Cancelled):
-            self._note(error)
+            self.note(error)
         self._write_committed()
         self._pump()
-
-    def _note(self, error: Exception) -> None:
-        self.first_error = self.first_error or error
-        self.canvas.report(error)
 
     def _accept(self, request: MaskRequest, answer: MaskPrediction) -> None:
         """Take an answer in, unless its prompt has been overtaken."""

@@ -12,8 +12,9 @@ class ModelCard:
     """A sentence about a model, and settings that suit it.
 
     ``automask`` holds values of `AutoMaskSettings` that differ from the paper's defaults.
-    ``least_foreground``: automatic segmentation leaves out grid points to which the encoder's own
-    foreground map gives less than this probability; 0 asks at every point.
+    ``least_foreground``: automatic segmentation asks where the encoder's dense head sees middles of
+    objects, and leaves out grid points to which it gives less than this probability of being
+    object; 0 asks the grid alone.
     """
 
     description: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..geometry.frames import ImageFrame
-from ..modeling.conv_encoder import ConvEncoder
 from ..structures import Embedding
 from .model import Model
 from .runtime import running_precision
 from .windows import Window, WindowGrid, cut_windows
 
-OUTSIDE = -20.0
-"""Logit of what lies beyond a decode window: surely background."""
+CHUNK_PIXELS = 1 << 24
+"""Float pixels that may exist at once at image size: 64 MiB."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,19 @@ class ModelPrompts:
 
 
 @dataclass(frozen=True)
+class MaskStack:
+    """Logits (k, h, w) of k masks at the image's scale, each in a part of the image.
+
+    ``origins_yx`` (k, 2) are the parts' first pixels, around them is background; ``index`` (k,)
+    are the masks' places in the selection.
+    """
+
+    logits: Tensor
+    origins_yx: NDArray[np.int64]
+    index: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class SelectedMasks:
     """K masks (K, h, w), each in its window of the same image."""
 
@@ -48,31 +60,66 @@ class SelectedMasks:
     def __len__(self) -> int:
         return len(self.windows)
 
-    def full_size(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """Masks ``start`` to ``stop`` as logits at image size, (k, H, W) float.
+    def stacks(self, most_pixels: int = CHUNK_PIXELS) -> Iterator[MaskStack]:
+        """The masks at the image's scale, as many at once as ``most_pixels`` allow.
 
         A square model's masks go the reference's way: to model pixels, padding cut off, to the
-        image. A window's are sampled where it lies; around it is background.
+        image. A window's are sampled where it lies, those of equal extent together.
         """
-        logits, windows = self.logits[start:stop], self.windows[start:stop]
-        if self.grid.field_hw == (self.grid.side, self.grid.side) and self._is_square_canvas:
-            square = F.interpolate(logits[None], self.frame.canvas_hw, mode="bilinear")
-            h, w = self.frame.resized_hw
-            return F.interpolate(square[..., :h, :w], self.frame.size_hw, mode="bilinear")[0]
-        full = logits.new_full((len(windows), *self.frame.size_hw), OUTSIDE)
-        for mask, one, window in zip(full, logits, windows, strict=True):
-            rows, cols, at = window_in_image(window, self.grid, self.frame)
-            grid = torch.from_numpy(at).to(one)
-            sampled = F.grid_sample(
-                one[None, None], grid[None], padding_mode="border", align_corners=False
-            )
-            mask[rows, cols] = sampled[0, 0]
+        return self._squares(most_pixels) if self._is_whole_square else self._sampled(most_pixels)
+
+    def _squares(self, most_pixels: int) -> Iterator[MaskStack]:
+        h, w = self.frame.resized_hw
+        every = np.arange(len(self))
+        for index in _chunks(every, most_pixels, self.frame.size_hw):
+            part = self.logits[None, index[0] : index[-1] + 1]
+            square = F.interpolate(part, self.frame.canvas_hw, mode="bilinear")[..., :h, :w]
+            full = F.interpolate(square, self.frame.size_hw, mode="bilinear")[0]
+            yield MaskStack(full, np.zeros((len(index), 2), np.int64), index)
+
+    def _sampled(self, most_pixels: int) -> Iterator[MaskStack]:
+        places = {w: window_in_image(w, self.grid, self.frame) for w in set(self.windows)}
+        by_extent: dict[tuple[int, ...], list[int]] = {}
+        for i, window in enumerate(self.windows):
+            by_extent.setdefault(places[window][2].shape[:2], []).append(i)
+        for (h, w), members in by_extent.items():
+            for index in _chunks(np.array(members), most_pixels, (h, w)):
+                windows = [self.windows[i] for i in index]
+                grid = torch.from_numpy(np.stack([places[w][2] for w in windows]))
+                sampled = F.grid_sample(
+                    self.logits[index, None],
+                    grid.to(self.logits),
+                    padding_mode="border",
+                    align_corners=False,
+                )
+                origins = np.array([[s.start for s in places[w][:2]] for w in windows])
+                yield MaskStack(sampled[:, 0], origins, index)
+
+    def masks(self, threshold: float) -> Tensor:
+        """All masks at image size, (K, H, W) bool."""
+        full = self.logits.new_zeros((len(self), *self.frame.size_hw), dtype=torch.bool)
+        for stack in self.stacks():
+            h, w = stack.logits.shape[1:]
+            for logits, (y, x), i in zip(
+                stack.logits, stack.origins_yx.tolist(), stack.index.tolist(), strict=True
+            ):
+                full[i, y : y + h, x : x + w] = logits > threshold
         return full
 
     @property
-    def _is_square_canvas(self) -> bool:
+    def _is_whole_square(self) -> bool:
         side = self.grid.side * self.grid.cell_px
-        return self.frame.canvas_hw == (side, side)
+        whole = self.grid.field_hw == (self.grid.side, self.grid.side)
+        return whole and self.frame.canvas_hw == (side, side)
+
+
+def _chunks(
+    index: NDArray[np.int64], most_pixels: int, size_hw: tuple[int, int]
+) -> Iterator[NDArray[np.int64]]:
+    """``index`` in parts of as many masks of ``size_hw`` as ``most_pixels`` allow."""
+    size = max(1, most_pixels // max(1, size_hw[0] * size_hw[1]))
+    for start in range(0, len(index), size):
+        yield index[start : start + size]
 
 
 @dataclass(frozen=True)
@@ -205,28 +252,6 @@ def decode_points(
         part = ModelPrompts(at[again][:, None], labels[again])
         decoded = _replaced(decoded, again, decode(model, embedding, part, larger, multimask=True))
     return decoded
-
-
-@torch.inference_mode()
-def foreground_at(
-    model: Model, embedding: Embedding, points_xy: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """Probability that each point, (B, 2) image pixels, or a neighbour of it is an object: (B,).
-
-    Read off the dense map that `nano`'s encoder was trained with; 1 for models without one.
-    """
-    encoder = model.sam.image_encoder
-    if not isinstance(encoder, ConvEncoder):
-        return np.ones(len(points_xy), np.float32)
-    tile = embedding.tiles[0]
-    with running_precision(model.device, model.precision):
-        foreground = encoder.dense_maps(tile.features)[:, :1].float()
-    near = F.max_pool2d(foreground, 3, stride=1, padding=1)[0, 0]
-    height, width = near.shape
-    cells = tile.frame.points_to_model(points_xy) * (4 / model.grid_for(tile.frame).cell_px)
-    x = np.clip(cells[:, 0].astype(int), 0, width - 1)
-    y = np.clip(cells[:, 1].astype(int), 0, height - 1)
-    return np.asarray(near.cpu().numpy()[y, x], np.float32)
 
 
 def _replaced(decoded: DecodedMasks, rows: NDArray[np.intp], new: DecodedMasks) -> DecodedMasks:

@@ -106,7 +106,7 @@ def predict(
     decoded = _decode_prompt(model, embedding, prompt, three)
     rows = decoded.logits[0]
     keep = torch.ones((1, len(rows)), dtype=torch.bool, device=rows.device)
-    masks = decoded.select(keep).full_size() > model.sam.mask_threshold
+    masks = decoded.select(keep).masks(model.sam.mask_threshold)
     return MaskPrediction(
         masks.cpu().numpy(),
         decoded.iou[0].cpu().numpy().astype(np.float32, copy=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..automask.generator import EncodedCrop, generate
 from ..automask.point_grid import Box
-from ..automask.records import SEGMENTATIONS, MaskRecord, to_records
+from ..automask.records import SEGMENTATIONS, to_dicts
 from ..config import AutoMaskSettings
 from ..geometry.frames import ImageFrame
 from ..inference.decoding import decode_points
@@ -73,7 +74,7 @@ class SamAutomaticMaskGenerator:
         )
 
     @torch.no_grad()
-    def generate(self, image: NDArray[np.uint8]) -> list[MaskRecord]:
+    def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
         """Masks of an (H, W, 3) uint8 image.
 
         Returns dicts with segmentation, area, bbox (XYWH), predicted_iou, point_coords,
@@ -90,12 +91,13 @@ class SamAutomaticMaskGenerator:
             embedding = Embedding(frame, "", (tile,))
             return EncodedCrop(partial(decode_points, model, embedding))
 
+        size_hw = (image.shape[0], image.shape[1])
         found = generate(
-            (image.shape[0], image.shape[1]),
+            size_hw,
             encode_crop,
             self.settings,
             predictor.model.mask_threshold,
             self.point_grids,
         )
         predictor.reset_image()
-        return to_records(found, self.output_mode)
+        return to_dicts(found, size_hw, self.output_mode)

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..modeling.sizes import NANO, build_sam
-from ..zoo.checkpoint import write_checkpoint
+from ..zoo.checkpoint import read_checkpoint, write_checkpoint
 from .data import CropBatches, CropSettings, load_folder
 from .trainer import Trainer, TrainSettings
 
@@ -31,13 +31,22 @@ CARD = {
 log = logging.getLogger(__name__)
 
 
-def train(data: Path, folder: Path, settings: TrainSettings, crops: CropSettings) -> Path:
+def train(
+    data: Path,
+    folder: Path,
+    settings: TrainSettings,
+    crops: CropSettings,
+    start: Path | None = None,
+) -> Path:
     """Train `nano` on the train images of ``data`` and on synthesis; returns the weights' path.
 
-    The run's state is in ``folder``; started again, it goes on where it was.
+    The run's state is in ``folder``; started again, it goes on where it was. A new run begins
+    with the weights of the checkpoint ``start``, or with random ones.
     """
     torch.manual_seed(settings.seed)
     sam = build_sam(NANO)
+    if start is not None:
+        sam.load_state_dict(read_checkpoint(start).state_dict)
     trainer = Trainer(sam, settings, folder)
     resumed = trainer.resume()
     log.info("%s at step %d of %d", "resumed" if resumed else "new", trainer.step, settings.steps)
@@ -82,10 +91,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="state and weights")
     parser.add_argument("--steps", type=int, default=TrainSettings.steps)
     parser.add_argument("--seed", type=int, default=TrainSettings.seed)
+    parser.add_argument("--learning-rate", type=float, default=TrainSettings.learning_rate)
+    parser.add_argument("--start", type=Path, help="begin with the weights of this checkpoint")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    settings = TrainSettings(steps=args.steps, seed=args.seed)
-    path = train(args.data, args.out, settings, CropSettings())
+    settings = TrainSettings(args.steps, learning_rate=args.learning_rate, seed=args.seed)
+    path = train(args.data, args.out, settings, CropSettings(), args.start)
     log.info("weights in %s", path)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Points, Shapes
+from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
 from psygnal import Signal
@@ -16,8 +16,9 @@ from psygnal import Signal
 from ..core.dispatch import Dispatcher
 from ..core.engine import Engine, View
 from ..core.layer_prompts import prompt_of
-from ..core.session import Session
+from ..core.session import Refined, Session
 from ..geometry.planes import PlaneRef
+from .ages import PromptAges
 from .keys import bind_keys, unbind_keys
 from .layers import (
     FOREGROUND,
@@ -29,6 +30,7 @@ from .layers import (
 )
 from .painter import Painter
 from .snapshots import plane_shown, snapshot_of, view_of
+from .writing import check_writable
 
 DEBOUNCE_MS = 250
 FINISHED_ACTIONS = ("added", "removed", "changed")
@@ -64,7 +66,7 @@ class Controller:
         self.overwrite = False
         self._data_version = 0
         self._refining: tuple[PlaneRef, int | None, NDArray[np.bool_]] | None = None
-        self._newest_prompts: list[str] = []
+        self._ages = PromptAges(self.points, self.shapes)
         self._is_muted = False
         self._connections = list(self._wiring())
         for emitter, callback in self._connections:
@@ -89,8 +91,12 @@ class Controller:
             yield getattr(self.image.events, name), self._on_transform
 
     def activate(self) -> None:
-        """Let the keys act on this session."""
+        """Let the keys act on this session, unless another session's layer is active."""
         bind_keys(self.viewer, self)
+
+    def owns(self, layer: Layer) -> bool:
+        """Whether a layer is this session's, or its image."""
+        return any(layer is one for one in (self.image, *self.layers.own))
 
     @property
     def image(self) -> Image:
@@ -134,21 +140,26 @@ class Controller:
         if refined is not None and refined[0] != view.plane:
             refined = None
         mask = None if refined is None else refined[2]
-        snapshot = snapshot_of(self.points, self.shapes, view.plane, mask)
+        drawn = self._ages.finished_shapes
+        snapshot = snapshot_of(self.points, self.shapes, view.plane, mask, drawn)
         prompt = prompt_of(snapshot, view.size_hw)
-        self.session.set_prompt(view, prompt, None if refined is None else refined[1])
+        replaced = None
+        if refined is not None and refined[1] is not None:
+            replaced = Refined(refined[1], refined[2])
+        self.session.set_prompt(view, prompt, replaced)
 
     def _on_prompts(self, event: Any) -> None:
         """A prompt was added, moved or removed; what is still being drawn is no prompt yet."""
-        action = str(getattr(event.action, "value", event.action))
-        if self._is_muted or action not in FINISHED_ACTIONS:
-            return
-        if action == "added":
-            self._newest_prompts.append("point" if event.source is self.points else "shape")
-        self._send_prompt()
+        if str(getattr(event.action, "value", event.action)) in FINISHED_ACTIONS:
+            self._ages.note(event)
+            if not self._is_muted:
+                self._send_prompt()
 
     def _on_features(self, event: Any = None) -> None:
+        """Points changed sign; while a point is being added the two lengths differ."""
         if not self._is_muted and len(self.points.data) == len(self.points.features):
+            with self._muted():
+                self.points.refresh_colors()
             self._send_prompt()
 
     def _on_view(self, event: Any = None) -> None:
@@ -216,45 +227,70 @@ class Controller:
         self.foreground = not self.foreground
 
     def remove_last_prompt(self) -> bool:
-        """Take back the newest point or shape of the displayed plane; False if there is none."""
-        here = self._prompts_here()
-        while self._newest_prompts and not here[self._newest_prompts[-1]]:
-            self._newest_prompts.pop()
-        if self._newest_prompts:
-            kind = self._newest_prompts.pop()
-        else:
-            kind = next((k for k, indices in here.items() if indices), "")
-        if not kind:
+        """Take back the newest point or shape of the displayed plane; False if there is none.
+
+        A shape that is still being drawn is the newest.
+        """
+        finished = self._ages.finished_shapes
+        with self._muted():
+            was_drawing = self._ages.end_drawing()
+        if was_drawing and self._ages.finished_shapes == finished:
+            return True  # it had too few corners for napari to keep it
+        here = self._prompts_here(self.plane)
+        newest = [(*self._ages.newest(layer, indices), layer) for layer, indices in here]
+        age, index, layer = max(newest, key=lambda prompt: prompt[0])
+        if age < 0:
             return False
-        layer = self.points if kind == "point" else self.shapes
-        layer.selected_data = {here[kind][-1]}
-        layer.remove_selected()
+        self._remove(layer, {index})
         return True
 
-    def _prompts_here(self) -> dict[str, list[int]]:
-        """Indices of the prompts in the displayed plane, oldest first."""
-        plane = self.plane
+    def _prompts_here(self, plane: PlaneRef | None) -> list[tuple[Points | Shapes, list[int]]]:
+        """The layers of prompts, with the indices of those that lie in a plane."""
         if plane is None:
-            return {"point": [], "shape": []}
-        points = np.flatnonzero(plane.holds(np.asarray(self.points.data)))
+            return [(self.points, []), (self.shapes, [])]
+        points = np.flatnonzero(plane.holds(np.asarray(self.points.data))).tolist()
         shapes = [i for i, s in enumerate(self.shapes.data) if plane.holds(np.asarray(s)).all()]
-        return {"point": points.tolist(), "shape": shapes}
+        return [(self.points, points), (self.shapes, shapes)]
+
+    def _remove(self, layer: Points | Shapes, indices: set[int]) -> None:
+        """Remove prompts; napari makes a selected point's sign the next one's, which it is not."""
+        foreground = self.foreground
+        layer.selected_data = indices
+        layer.remove_selected()
+        if self.foreground != foreground:
+            self.foreground = foreground
 
     def next_candidate(self) -> None:
         """Show the next best candidate."""
         self.session.next_candidate()
 
     def commit(self) -> bool:
-        """Write the current object into the labels, now or as soon as it is answered."""
+        """Write the current object into the labels, now or as soon as it is answered.
+
+        The next point is foreground again: an object begins with what belongs to it. A labels
+        layer that cannot be written to is told, and the prompts stay.
+        """
+        plane = self._plane_of_prompts()
+        try:
+            check_writable(self.labels, image_shape(self.image))
+        except ValueError as error:
+            self.session.note(error)
+            return False
         committed = self.session.commit(self.overwrite)
         if committed:
-            self._clear_prompts()
+            self._clear_prompts(plane)
         return committed
 
     def cancel(self) -> None:
-        """Clear the current object without committing it."""
+        """Clear the current object without committing it; the next point is foreground."""
+        plane = self._plane_of_prompts()
         self.session.cancel_object()
-        self._clear_prompts()
+        self._clear_prompts(plane)
+
+    def _plane_of_prompts(self) -> PlaneRef | None:
+        """The displayed plane; where there is none, as in 3-D, the current object's."""
+        view = self.session.current.view
+        return self.plane or (None if view is None else view.plane)
 
     def refine(self, label: int | None = None) -> None:
         """Make a label the mask prompt, to improve it.
@@ -303,16 +339,15 @@ class Controller:
             self._on_view()
             self.changed.emit()
 
-    def _clear_prompts(self) -> None:
-        """Remove the prompts of the displayed plane."""
+    def _clear_prompts(self, plane: PlaneRef | None) -> None:
+        """Remove the prompts that lie in a plane."""
         self._refining = None
-        self._newest_prompts.clear()
-        here = self._prompts_here()
         with self._muted():
-            for layer, indices in ((self.points, here["point"]), (self.shapes, here["shape"])):
+            self._ages.end_drawing()
+            for layer, indices in self._prompts_here(plane):
                 if indices:
-                    layer.selected_data = set(indices)
-                    layer.remove_selected()
+                    self._remove(layer, set(indices))
+        self.foreground = True
 
     def close(self, *, restart: bool = False) -> None:
         """Let go of the viewer and of memory; layers stay. Closing twice is nothing."""
@@ -321,6 +356,6 @@ class Controller:
         for emitter, callback in self._connections:
             emitter.disconnect(callback)
         self._connections = []
-        unbind_keys(self.viewer)
+        unbind_keys(self.viewer, self)
         self.session.close()
         self.closed.emit(restart)

@@ -17,7 +17,7 @@ from ..geometry.planes import PlaneRef
 FOREGROUND = "foreground"
 FOREGROUND_COLOUR, BACKGROUND_COLOUR = "#2fd36b", "#ff4d4d"
 MASK_COLOUR = "#19d3f3"
-SYNCED = ("scale", "translate", "rotate", "shear", "affine")
+SYNCED = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ def image_data(image: Image) -> Any:
 
 
 def transform_of(image: Layer) -> dict[str, Any]:
-    """Keyword arguments that put a new layer where ``image`` is."""
+    """Keyword arguments that put a new layer where ``image`` is, in its units."""
     return {
+        "units": image.units,
         "scale": image.scale,
         "translate": image.translate,
         "rotate": image.rotate,
@@ -67,7 +68,7 @@ def copy_transform(image: Layer, layer: Layer) -> None:
 def make_layers(viewer: ViewerModel, image: Image) -> SessionLayers:
     """Make the session's layers above the image, or adopt those that an earlier session left."""
     labels = _adopted(viewer, f"{image.name} objects", Labels, image)
-    if labels is None or labels.data.shape != image_shape(image):
+    if labels is None or not _holds_objects(labels, image):
         data = np.zeros(image_shape(image), np.int32)
         labels = viewer.add_labels(data, name=f"{image.name} objects", **transform_of(image))
     mask = _adopted(viewer, f"{image.name} current mask", Labels, image)
@@ -103,6 +104,17 @@ def _adopted(viewer: ViewerModel, name: str, kind: type[Layer], image: Image) ->
         return None
     layer = viewer.layers[name]
     return layer if isinstance(layer, kind) and layer.ndim == image.ndim else None
+
+
+def _holds_objects(labels: Labels, image: Image) -> bool:
+    """True if the image's objects fit into a layer, which is made int32 if it is not."""
+    if labels.multiscale or tuple(labels.data.shape) != image_shape(image):
+        return False
+    if labels.data.dtype != np.int32:
+        if not isinstance(labels.data, np.ndarray) or labels.data.max(initial=0) >= 2**31:
+            return False
+        labels.data = labels.data.astype(np.int32)
+    return True
 
 
 def _add_points(viewer: ViewerModel, image: Image) -> Points:

@@ -37,20 +37,30 @@ def view_of(image: Image, plane: PlaneRef, model: str, version: int) -> View:
         version=version,
         contrast_limits=None if keeps_values or limits is None else (limits[0], limits[1]),
         read=read,
-        is_lazy=not isinstance(data, np.ndarray),
+        is_lazy=hasattr(data, "dask"),  # others may be written to in place, unseen by us
     )
 
 
 def snapshot_of(
-    points: Points, shapes: Shapes, plane: PlaneRef, mask: NDArray[np.bool_] | None
+    points: Points,
+    shapes: Shapes,
+    plane: PlaneRef,
+    mask: NDArray[np.bool_] | None,
+    finished_shapes: int,
 ) -> Snapshot:
-    """Prompts that lie in ``plane``; all layers share the image's frame."""
+    """Prompts that lie in ``plane``; all layers share the image's frame.
+
+    Of the shapes the first ``finished_shapes`` count. A point that nothing is said of is
+    foreground.
+    """
     at = np.asarray(points.data, float).reshape(-1, plane.ndim)
     here = plane.holds(at)
-    positive = np.asarray(points.features[FOREGROUND], dtype=object)[here]
+    signs = points.features.get(FOREGROUND, [True] * len(at))
+    positive = np.asarray(signs, dtype=object)[here]
+    finished = zip(shapes.shape_type[:finished_shapes], shapes.data[:finished_shapes], strict=True)
     drawn = [
         Shape(str(kind), plane.to_xy(vertices))
-        for kind, vertices in zip(shapes.shape_type, shapes.data, strict=True)
+        for kind, vertices in finished
         if len(vertices) and plane.holds(np.asarray(vertices)).all()
     ]
     kinds = np.array([0 if value is False or value == 0 else 1 for value in positive], np.int64)

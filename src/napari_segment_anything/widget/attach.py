@@ -165,8 +165,14 @@ def attach(
     image = _image_of(viewer, getattr(image_layer, "__wrapped__", image_layer))
     existing = session_of(image)
     if existing is not None:
+        if existing.controller.viewer is not viewer:
+            raise ValueError(
+                f"Expected a layer of this viewer alone, {image.name!r} has a session in another "
+                "viewer; close() that one first."
+            )
         if model != DEFAULT_MODEL:
             existing.set_model(model)
+        existing.controller.activate()
         return existing
     engine = Engine()
     name = _model_name(engine, model)

@@ -122,9 +122,10 @@ class ObjectPanel(QGroupBox):
         count = len(current.order) if current.answer is not None else 0
         self.next.setEnabled(count > 1)
         has_prompt = current.prompt is not None
-        self.commit.setEnabled(has_prompt)
+        self.commit.setEnabled(current.is_pending or current.answer is not None)
         if current.answer is not None and current.iou is not None:
             place = f"Mask {current.chosen % count + 1} of {count}, " if count > 1 else "Mask, "
             self.candidate.setText(f"{place}predicted IoU {current.iou:.2f}")
         else:
-            self.candidate.setText("Waiting for the mask…" if has_prompt else "Click on an object")
+            waits = "Waiting for the mask…" if current.is_pending else "No mask: try another prompt"
+            self.candidate.setText(waits if has_prompt else "Click on an object")
