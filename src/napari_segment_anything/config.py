@@ -5,7 +5,9 @@ The dock builds its controls from here, and functions take their defaults from h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from numbers import Real
 from typing import Any
 
 
@@ -19,14 +21,14 @@ class AutoMaskSettings:
     """Whole-image segmentation; names and meanings are ``SamAutomaticMaskGenerator``'s."""
 
     points_per_side: int = _setting(
-        32, label="Points per side", help="Grid of n x n prompts over the image.", min=1, max=128
+        32, label="Points per side", help="Grid of n x n prompts over the image.", min=1, max=512
     )
     points_per_batch: int = _setting(
         64,
         label="Points per batch",
         help="Prompts decoded together; fewer need less memory.",
         min=1,
-        max=1024,
+        max=4096,
         advanced=True,
     )
     pred_iou_thresh: float = _setting(
@@ -108,3 +110,30 @@ class AutoMaskSettings:
     def names(cls) -> tuple[str, ...]:
         """Names of the settings, in the order in which a control panel shows them."""
         return tuple(f.name for f in fields(cls))
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> AutoMaskSettings:
+        """Settings by name, each a number of its kind and in its range; the others' defaults.
+
+        Raises:
+            ValueError: an unknown name or an impossible value; the message says what can be.
+        """
+        known = {f.name: f for f in fields(cls)}
+        unknown = sorted(values.keys() - known.keys())
+        if unknown:
+            raise ValueError(
+                f"Expected settings out of {', '.join(known)}, got {', '.join(unknown)}."
+            )
+        return cls(**{name: _checked(known[name], value) for name, value in values.items()})
+
+
+def _checked(setting: Field[Any], value: Any) -> Any:
+    low, high = setting.metadata["min"], setting.metadata["max"]
+    wants_int = isinstance(setting.default, int)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high or (wants_int and value != int(value)):
+        kind = "whole number" if wants_int else "number"
+        raise ValueError(
+            f"Expected {setting.name} as a {kind} from {low} to {high}, got {value!r}."
+        )
+    return int(value) if wants_int else float(value)

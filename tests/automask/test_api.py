@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from tests.pictures import disks, iou, random_model
@@ -85,6 +87,7 @@ def test_crops_and_cancel(nano, found):
         {"pred_iou_thresh": 1.5},
         {"pred_iou_thresh": "high"},
         {"crop_n_layers": True},
+        {"pred_iou_thresh": float("nan")},
     ],
 )
 def test_bad_settings(settings):
@@ -101,3 +104,47 @@ def test_card_and_explicit_settings():
     }
     one = auto_mask(random_model(automask=loose), image, points_per_side=1)[1]
     assert {tuple(r["point_coords"][0]) for r in one} <= {(32.0, 32.0)}
+
+
+def test_whole_numbers_may_come_as_floats_and_crops_may_be_tiny(nano):
+    image = disks((64, 64), [(30, 30, 10)])[0]
+    settings = {"points_per_side": 4.0, "points_per_batch": 64.0, "crop_n_layers": 1.0}
+    assert auto_mask(nano, image, **settings, crop_n_points_downscale_factor=8)[0].any()
+    for size in ((5, 7), (1, 1), (1, 300)):
+        labels, _ = auto_mask(nano, np.zeros(size), crop_n_layers=3, points_per_side=2)
+        assert labels.shape == size
+
+
+def test_a_record_is_the_references_dict(found):
+    (_, records), *_ = found
+    record = records[0]
+    keys = {"segmentation", "area", "bbox", "predicted_iou", "point_coords"}
+    assert isinstance(record, dict) and set(record) == keys | {"stability_score", "crop_box"}
+    mask = record["segmentation"]
+    assert mask.sum() == record["area"]
+    for same in ({**record}, dict(record), record.copy(), pickle.loads(pickle.dumps(record))):
+        assert np.array_equal(same["segmentation"], mask) and same["bbox"] == record["bbox"]
+    assert any(value is not None and np.array_equal(value, mask) for value in record.values())
+    assert record.get("segmentation").any() and record.get("nothing", 3) == 3
+    record["segmentation"] = "mine"
+    assert record["segmentation"] == "mine"
+
+
+def test_many_small_objects_are_found_whatever_the_grid(nano):
+    spots = [(y, x, 6) for y in range(20, 600, 40) for x in range(20, 600, 40)]
+    image, truth = disks((600, 600), spots)
+    labels, _ = auto_mask(nano, image, points_per_side=4)
+    best = [np.bincount(labels[truth == n], minlength=1)[1:].max(initial=0) for n in range(1, 226)]
+    assert np.mean(np.array(best) > 60) > 0.9  # of 113 pixels each
+
+
+def test_cancel_acts_while_crops_are_encoded():
+    model, ticks = random_model(), []
+
+    def stop(done, total):
+        ticks.append(done)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        auto_mask(model, np.zeros((64, 64)), crop_n_layers=1, points_per_side=2, progress=stop)
+    assert ticks == [0]  # before the first point was asked

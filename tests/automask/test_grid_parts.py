@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
+from napari_segment_anything.automask.generator import with_room
 from napari_segment_anything.automask.nms import nms
 from napari_segment_anything.automask.point_grid import crop_boxes, point_grid
 from napari_segment_anything.automask.quality import (
@@ -16,7 +17,13 @@ from napari_segment_anything.automask.quality import (
     stability_scores,
     without_small_regions,
 )
-from napari_segment_anything.geometry.rle import mask_to_rle, rle_area, rle_to_coco, rle_to_mask
+from napari_segment_anything.geometry.rle import (
+    LocalMask,
+    mask_to_rle,
+    rle_area,
+    rle_to_coco,
+    rle_to_mask,
+)
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
 
@@ -114,3 +121,21 @@ def test_small_regions():
     assert without_small_regions(expected, 10) is expected
     only_islands = np.eye(30, dtype=bool)[:, ::-1] & (np.arange(30) < 3)
     assert without_small_regions(only_islands, 50).any()
+
+
+@given(masks, st.integers(0, 5), st.integers(0, 5))
+def test_local_masks_know_their_place(mask, top, left):
+    local = LocalMask.of(mask, (top, left))
+    whole = np.zeros((mask.shape[0] + top + 3, mask.shape[1] + left + 2), bool)
+    whole[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    assert np.array_equal(local.full(whole.shape), whole) and local.area == mask.sum()
+    assert local.pixels.size <= mask.size
+
+
+@given(masks, st.integers(1, 30))
+def test_tidying_in_place_is_tidying_the_image(mask, least_area):
+    local = LocalMask.of(mask)
+    part, (y, x) = with_room(local, mask.shape, least_area)
+    clean = np.zeros_like(mask)
+    clean[y : y + part.shape[0], x : x + part.shape[1]] = without_small_regions(part, least_area)
+    assert np.array_equal(clean, without_small_regions(mask, least_area))

@@ -102,7 +102,7 @@ def test_keys_while_a_polygon_is_being_drawn(opened, key):
     corners()
     QTest.keyClick(hand.canvas, Qt.Key.Key_Escape)
     session.wait(10)
-    assert len(session.shapes.data) == 1 and session.mask.data[70, 50]
+    assert len(session.shapes.data) == 1 and session.mask.data.sum() > 400
 
 
 def test_box_and_click_are_one_prompt(opened, functions):

@@ -134,8 +134,8 @@ def test_devices_and_precisions():
         pick_device("gpu")
     with pytest.raises(ValueError, match="auto, fp32, bf16, fp16"):
         pick_precision("int8", cpu)
-    with pytest.raises(ValueError, match="fp16"):
-        pick_precision("fp16", cpu)
+    assert pick_precision("fp16", cpu).name == "fp16"
+    assert pick_device(cpu) == cpu
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="CUDA"):
             pick_device("cuda:1")
@@ -148,3 +148,54 @@ def test_bf16_agrees_with_fp32(nano, encoded):
     answer = predict(half, encode(half, image), [[50, 40]], [1])
     assert half.precision == "bf16" and answer.iou.dtype == np.float32
     assert iou(best(answer), best(predict(nano, embedding, [[50, 40]], [1]))) > 0.9
+
+
+@pytest.mark.parametrize("x", [-0.4, 0.0])
+def test_a_click_on_the_outer_half_of_an_edge_pixel_counts(nano, x):
+    image, labels = disks((700, 700), [(300, 2, 12)])
+    answer = predict(nano, encode(nano, image), [[x, 300]], [1])
+    assert iou(best(answer), labels) > 0.8
+
+
+def test_foreground_beside_a_window_counts_and_background_far_away_does_not(nano):
+    image, labels = disks((700, 700), [(350, 350, 40)])
+    embedding = encode(nano, image)
+    box = [310, 310, 391, 391]
+    alone = predict(nano, embedding, box_xyxy=box)
+    with_far = predict(nano, embedding, [[5, 5]], [0], box)
+    assert np.array_equal(alone.masks, with_far.masks) and iou(alone.masks[0], labels) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"contrast_limits": (3,)}, "low, high"),
+        ({"contrast_limits": 5}, "low, high"),
+        ({"contrast_limits": (1, 0)}, "low <= high"),
+        ({"contrast_limits": (0, np.nan)}, "finite"),
+    ],
+)
+def test_bad_contrast_limits(arguments, what):
+    with pytest.raises(ValueError, match=what):
+        encode(random_model(), np.zeros((20, 20)), **arguments)
+
+
+def test_what_is_no_image_embedding_or_logits():
+    model = random_model()
+    for image in ([[1, 2], [3]], torch.zeros(20, 20, requires_grad=True)):
+        with pytest.raises(ValueError, match="Expected"):
+            encode(model, image)
+    embedding = encode(model, np.eye(20), contrast_limits=np.array([0.0, 1.0]))
+    with pytest.raises(ValueError, match="Embedding"):
+        predict(model, np.zeros((20, 20)), [[1, 1]], [1])
+    logits = predict(model, embedding, [[1, 1]], [1]).logits[0]
+    logits[3, 3] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        predict(model, embedding, mask=logits)
+
+
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
+def test_extremely_thin_images(nano, size):
+    for model in (nano, random_model()):
+        answer = predict(model, encode(model, np.ones(size)), [[0, 0]], [1])
+        assert answer.masks.shape == (3, *size)

@@ -62,3 +62,12 @@ def test_what_cannot_be_set(sam):
         predictor.set_image(np.zeros((5, 5, 3)))
     with pytest.raises(ValueError, match=r"\(5, 5\)"):
         predictor.set_image(np.zeros((5, 5), np.uint8))
+
+
+def test_a_generators_attributes_may_be_changed_between_images(sam, image):
+    generator = SamAutomaticMaskGenerator(sam, points_per_side=2, pred_iou_thresh=0.0)
+    assert [grid.shape for grid in generator.point_grids] == [(4, 2)]
+    generator.pred_iou_thresh, generator.stability_score_thresh = -9.0, 0.0
+    assert generator.settings.pred_iou_thresh == -9.0 and generator.generate(image)
+    generator.pred_iou_thresh = 9.0
+    assert generator.generate(image) == []

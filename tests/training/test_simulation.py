@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from napari_segment_anything.training import clicks, losses
+from napari_segment_anything.training.data import kind_shares
 from napari_segment_anything.training.synthesis import KINDS, draw_objects, synthesise
 
 CELL_PX = 2.0
@@ -100,3 +101,9 @@ def test_synthesis_is_reproduced_by_its_seed():
     assert np.array_equal(a.image, b.image) and np.array_equal(a.labels, b.labels)
     other = synthesise(np.random.default_rng(6), (96, 96))
     assert not np.array_equal(a.image, other.image)
+
+
+def test_rare_kinds_are_drawn_more_often_than_they_come():
+    shares = kind_shares(["a"] * 16 + ["b"] * 4)
+    assert shares.sum() == pytest.approx(1) and shares[:16].sum() == pytest.approx(2 / 3)
+    assert len(kind_shares([])) == 0

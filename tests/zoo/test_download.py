@@ -134,3 +134,19 @@ def test_fetch_tells_the_terminal_nothing(server, caplog):
     finally:
         logger.removeHandler(caplog.handler)
     assert not caplog.messages
+
+
+def test_any_exception_of_the_callback_cancels_as_itself(server, caches):
+    def stop(done, total):
+        raise TimeoutError("enough")
+
+    with pytest.raises(TimeoutError, match="enough"):
+        download.fetch(entry(server), stop)
+    assert not files(caches)
+
+
+def test_a_cache_folder_that_cannot_be_made(server, caches, monkeypatch):
+    (caches / "file").write_text("in the way")
+    monkeypatch.setenv(download.CACHE_VARIABLE, str(caches / "file"))
+    with pytest.raises(download.DownloadError, match=download.CACHE_VARIABLE):
+        download.fetch(entry(server))

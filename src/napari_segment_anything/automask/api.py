@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -63,20 +63,7 @@ def auto_mask(
 
 def resolved_settings(model: Model, given: dict[str, Any]) -> AutoMaskSettings:
     """Settings given by name over the model's card over the paper's defaults, all in range."""
-    known = {f.name: f for f in fields(AutoMaskSettings)}
-    unknown = sorted(given.keys() - known.keys())
-    if unknown:
-        raise ValueError(f"Expected settings out of {', '.join(known)}, got {', '.join(unknown)}.")
-    values = {**model.card.automask, **given}
-    for name, value in values.items():
-        limits = known[name].metadata
-        low, high = limits["min"], limits["max"]
-        wants_int = isinstance(known[name].default, int)
-        is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not is_number or not low <= value <= high or (wants_int and value != int(value)):
-            kind = "whole number" if wants_int else "number"
-            raise ValueError(f"Expected {name} as a {kind} from {low} to {high}, got {value!r}.")
-    return AutoMaskSettings(**values)
+    return AutoMaskSettings.checked({**model.card.automask, **given})
 
 
 def encoded_crop(model: Model, embedding: Embedding) -> EncodedCrop:
@@ -89,9 +76,10 @@ def encoded_crop(model: Model, embedding: Embedding) -> EncodedCrop:
 
 
 def _from_pixels(model: Model, rgb: NDArray[np.uint8]) -> tuple[tuple[int, int], EncodeCrop]:
-    def encode_crop(crop: Box) -> EncodedCrop:
+    def encode_crop(crop: Box, tick: Callable[[], None]) -> EncodedCrop:
         x0, y0, x1, y1 = crop
-        return encoded_crop(model, encode(model, rgb[y0:y1, x0:x1]))
+        part = rgb[y0:y1, x0:x1]
+        return encoded_crop(model, encode(model, part, progress=lambda _done, _total: tick()))
 
     return (rgb.shape[0], rgb.shape[1]), encode_crop
 
@@ -106,7 +94,7 @@ def _from_embedding(
             f"Expected the image itself for crop_n_layers={settings.crop_n_layers}, got an "
             "embedding, which cannot be cropped; pass the image or use crop_n_layers=0."
         )
-    return embedding.frame.size_hw, lambda _crop: encoded_crop(model, embedding)
+    return embedding.frame.size_hw, lambda _crop, _tick: encoded_crop(model, embedding)
 
 
 def painted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -37,8 +38,11 @@ class EncodedCrop:
     worth_asking: Callable[[Points], NDArray[np.bool_]] | None = None
 
 
-EncodeCrop = Callable[[Box], EncodedCrop]
-"""A crop (x0, y0, x1, y1) of the image -> its decoder; this is where the encoder runs."""
+EncodeCrop = Callable[[Box, Callable[[], None]], EncodedCrop]
+"""A crop (x0, y0, x1, y1) of the image -> its decoder; this is where the encoder runs.
+
+The second argument is called now and then; an exception from it cancels.
+"""
 
 
 @dataclass
@@ -110,7 +114,7 @@ def generate(
     found = Candidates()
     for crop, layer in zip(crops, layers, strict=True):
         grid = np.asarray(grids[layer]) * np.array([crop[2] - crop[0], crop[3] - crop[1]])
-        encoded = encode_crop(crop)
+        encoded = encode_crop(crop, partial(steps.add, 0))
         in_crop = Candidates()
         for points, share in asked_points(encoded, grid, in_crop, crop, settings.points_per_batch):
             if len(points):

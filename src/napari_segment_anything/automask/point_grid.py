@@ -22,7 +22,8 @@ def layer_point_grids(
     points_per_side: int, crop_layers: int, downscale: int
 ) -> list[NDArray[np.float64]]:
     """A grid for the image and for each crop layer, coarser by ``downscale`` a layer."""
-    return [point_grid(int(points_per_side / downscale**i)) for i in range(crop_layers + 1)]
+    sides = [max(1, int(points_per_side / downscale**i)) for i in range(crop_layers + 1)]
+    return [point_grid(side) for side in sides]
 
 
 def crop_boxes(
@@ -45,6 +46,7 @@ def crop_boxes(
             [int((crop - overlap) * i) for i in range(per_side)] for crop in (crop_w, crop_h)
         )
         for x0, y0 in product(starts_x, starts_y):
-            boxes.append((x0, y0, min(x0 + crop_w, w), min(y0 + crop_h, h)))
-            layer_of.append(layer)
+            if x0 < w and y0 < h:  # a tiny image has fewer crops than its layer has places
+                boxes.append((x0, y0, min(x0 + crop_w, w), min(y0 + crop_h, h)))
+                layer_of.append(layer)
     return boxes, layer_of

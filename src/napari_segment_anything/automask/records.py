@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ SEGMENTATIONS: dict[str, Callable[[NDArray[np.bool_]], Any]] = {
 }
 
 
-class MaskRecord(Mapping[str, Any]):
-    """One mask of `auto_mask`; reads like a record of ``SamAutomaticMaskGenerator``.
+class MaskRecord(dict[str, Any]):
+    """One mask of `auto_mask`: the dict that ``SamAutomaticMaskGenerator`` would return.
 
     Keys: segmentation (H, W) bool, area, bbox (XYWH), predicted_iou, point_coords,
     stability_score, crop_box (XYWH). The segmentation is drawn when it is read: those of a
@@ -31,22 +31,43 @@ class MaskRecord(Mapping[str, Any]):
     def __init__(
         self, mask: LocalMask, size_hw: tuple[int, int], values: Mapping[str, Any]
     ) -> None:
+        super().__init__(segmentation=None, **values)
         self.mask = mask
         self.size_hw = size_hw
-        self._values = dict(values)
 
     def __getitem__(self, key: str) -> Any:
-        return self.mask.full(self.size_hw) if key == "segmentation" else self._values[key]
+        value = super().__getitem__(key)
+        late = key == "segmentation" and value is None
+        return self.mask.full(self.size_hw) if late else value
 
-    def __iter__(self) -> Iterator[str]:
-        yield "segmentation"
-        yield from self._values
+    def __iter__(self) -> Iterator[str]:  # so that dict(record) and {**record} read each key
+        return super().__iter__()
 
-    def __len__(self) -> int:
-        return 1 + len(self._values)
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of ``key``, or ``default``."""
+        return self[key] if key in self else default  # noqa: SIM401 - dict's own get() is raw
+
+    def values(self) -> Any:
+        """All values, the segmentation drawn."""
+        return ValuesView(self)
+
+    def items(self) -> Any:
+        """All keys and values, the segmentation drawn."""
+        return ItemsView(self)
+
+    def copy(self) -> dict[str, Any]:
+        """A plain dict."""
+        return {key: self[key] for key in self}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MaskRecord, (self.mask, self.size_hw, self._told())
 
     def __repr__(self) -> str:
-        return f"MaskRecord({self._values})"
+        return f"MaskRecord({self._told()})"
+
+    def _told(self) -> dict[str, Any]:
+        """All but the segmentation."""
+        return {key: self[key] for key in self if key != "segmentation"}
 
 
 def to_records(found: Candidates, size_hw: tuple[int, int]) -> list[MaskRecord]:

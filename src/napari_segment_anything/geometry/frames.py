@@ -25,7 +25,7 @@ class ImageFrame:
         """Long side to ``model_px``, canvas a square of that side (Segment Anything, A.1)."""
         h, w = _checked_size(size_hw)
         scale = model_px / max(h, w)
-        resized = (int(h * scale + 0.5), int(w * scale + 0.5))
+        resized = (max(1, int(h * scale + 0.5)), max(1, int(w * scale + 0.5)))
         return cls((h, w), resized, (model_px, model_px))
 
     @classmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -50,7 +51,10 @@ class DenseMaps:
         smooth = F.avg_pool2d(self.centre[None, None], 3, 1, 1)
         highest = F.max_pool2d(smooth, SEED_SPACING_CELLS, 1, SEED_SPACING_CELLS // 2)
         peaks = (smooth == highest)[0, 0] & (self.foreground >= LEAST_SEED_FOREGROUND)
-        cells = peaks.nonzero().flip(-1).cpu().numpy()
+        # Where the map is level, many cells are as high as each other: their middle is the peak.
+        level, count = ndimage.label(peaks.cpu().numpy(), structure=np.ones((3, 3)))
+        cells = np.array(ndimage.center_of_mass(level > 0, level, range(1, count + 1)))
+        cells = cells.reshape(-1, 2)[:, ::-1]
         middles = (cells + 0.5) * self.cell_px / np.asarray(self.frame.scale_xy)
         inside = (middles < np.asarray(self.frame.size_hw[::-1])).all(axis=1)
         return np.asarray(middles[inside], np.float64)

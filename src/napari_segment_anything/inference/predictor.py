@@ -94,6 +94,8 @@ def predict(
     Raises:
         ValueError: no prompt, unequal lengths, wrong shapes, or an embedding of another model.
     """
+    if not isinstance(embedding, Embedding):
+        raise ValueError(f"Expected an Embedding from encode(), got {type(embedding).__name__}.")
     if embedding.model_digest != model.digest:
         raise ValueError(
             f"Expected an embedding made by {model.name!r} ({model.digest[:12]}), got one of "
@@ -172,6 +174,8 @@ def _checked_mask(frame: ImageFrame, mask: ArrayLike | None) -> NDArray[Any] | N
             array = array[0]
         if array.ndim != 2:
             raise ValueError(f"Expected low-res logits (h, w), got shape {array.shape}.")
+        if not np.isfinite(array).all():
+            raise ValueError("Expected finite low-res logits, got NaN or inf among them.")
         return array.astype(np.float32)
     if array.dtype.kind not in "bui" or array.shape != frame.size_hw:
         raise ValueError(
@@ -265,11 +269,14 @@ def _in_model(
     labels = np.zeros((1, 0), np.int64)
     if prompt.points_xy is not None and prompt.point_labels is not None:
         moved = frame.points_to_model(prompt.points_xy)
-        rows, cols = grid.span_px(window)
-        seen = (moved[:, 0] >= cols.start) & (moved[:, 0] < cols.stop)
-        seen &= (moved[:, 1] >= rows.start) & (moved[:, 1] < rows.stop)
-        if grid.top_level == 0:  # the window is the whole field: a click beside it is one, too
-            seen[:] = True
+        seen = np.ones(len(moved), bool)
+        if grid.top_level:  # else the window is the whole field, and a click beside it is one, too
+            rows, cols = grid.span_px(window)
+            nearest = np.clip(moved, (cols.start, rows.start), (cols.stop - 1, rows.stop - 1))
+            # A click on the outer half of an edge pixel is just beyond; what belongs to the object
+            # counts wherever it is, what does not belong to it only near by.
+            near = np.abs(moved - nearest).max(axis=1) <= max(frame.scale_xy)
+            seen, moved = near | (prompt.point_labels == 1), nearest
         points, labels = moved[None, seen], prompt.point_labels[None, seen].astype(np.int64)
     boxes = None if prompt.box_xyxy is None else frame.boxes_to_model(prompt.box_xyxy)[None]
     return ModelPrompts(points, labels, boxes, _window_logits(logits, window, grid))

@@ -16,7 +16,12 @@ def checked_image(image: ArrayLike) -> NDArray[Any]:
     Raises:
         ValueError: what was expected, what came, and what to do.
     """
-    array = np.asarray(image)
+    try:
+        array = np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"Expected an image, got a {type(image).__name__} that is no array ({error})."
+        ) from error
     is_plane = array.ndim == 2
     is_colour = array.ndim == 3 and array.shape[2] in (3, 4)
     if not (is_plane or is_colour):
@@ -63,17 +68,21 @@ def to_rgb8(
             return np.ascontiguousarray(array)
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
-    low, high = _checked_limits(contrast_limits) if contrast_limits else stretch_limits(array)
+    given = contrast_limits is not None
+    low, high = _checked_limits(contrast_limits) if given else stretch_limits(array)
     scaled = _stretch(array, low, high)
     if scaled.ndim == 2:
         scaled = np.repeat(scaled[..., None], 3, axis=2)
     return np.ascontiguousarray(scaled)
 
 
-def _checked_limits(limits: tuple[float, float]) -> tuple[float, float]:
-    low, high = (float(v) for v in limits)
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError(f"Expected finite contrast limits, got {limits}.")
+def _checked_limits(limits: Any) -> tuple[float, float]:
+    try:
+        low, high = (float(v) for v in limits)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Expected contrast_limits (low, high), got {limits!r}.") from error
+    if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+        raise ValueError(f"Expected finite contrast_limits with low <= high, got {limits!r}.")
     return low, high
 
 

@@ -19,12 +19,13 @@ class PrecisionChoice:
     reason: str
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str | torch.device = "auto") -> torch.device:
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` -> a device that is there.
 
     Raises:
         ValueError: for any other name, or a device that this machine does not have.
     """
+    name = str(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -49,12 +50,10 @@ def pick_precision(name: str, device: torch.device) -> PrecisionChoice:
     ``auto`` is bf16 only where the hardware multiplies it natively, by matrix units.
 
     Raises:
-        ValueError: for any other name, and for fp16 on a CPU, which has no units for it.
+        ValueError: for any other name.
     """
     if name not in PRECISIONS:
         raise ValueError(f"Expected a precision out of {', '.join(PRECISIONS)}, got {name!r}.")
-    if name == "fp16" and device.type == "cpu":
-        raise ValueError("Expected auto, fp32 or bf16 on a CPU, got 'fp16'; use 'auto'.")
     if name != "auto":
         return PrecisionChoice(name, "as asked")
     if device.type == "cuda":

@@ -15,6 +15,9 @@ from .prompt_encoder import PromptEncoder
 from .sam import PIXEL_MEAN, PIXEL_STD, Sam
 from .transformer import TwoWayTransformer
 
+MOST_BLOCKS = 256
+"""A file that asks for more is not believed."""
+
 
 @dataclass(frozen=True)
 class VitConfig:
@@ -70,9 +73,13 @@ class SamConfig:
             kinds: dict[str, type[VitConfig] | type[ConvConfig]]
             kinds = {"vit": VitConfig, "conv": ConvConfig}
             encoder = kinds[raw.pop("encoder_kind")](**_frozen(raw.pop("encoder")))
-            return cls(encoder=encoder, **_frozen(raw))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"Expected a model configuration, got {text[:200]!r}.") from error
+            config = cls(encoder=encoder, **_frozen(raw))
+            _check_sane(config)
+            return config
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"Expected a model configuration, got {text[:200]!r} ({error})."
+            ) from error
 
 
 def _frozen(raw: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +91,38 @@ def _frozen(raw: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"Expected numbers from 0 to 65536 for {name}, got {value!r}.")
         out[name] = tuple(values) if isinstance(value, list) else value
     return out
+
+
+def _check_sane(config: SamConfig) -> None:
+    """See that a configuration out of a file has every value in its kind and in reason.
+
+    Raises:
+        ValueError: naming the value.
+    """
+    encoder = config.encoder
+    fields = {**dataclasses.asdict(encoder), **dataclasses.asdict(config)}
+    like = {**dataclasses.asdict(type(encoder)()), **dataclasses.asdict(SamConfig())}
+    for name, value in fields.items():
+        if name in ("encoder", "pixel_mean", "pixel_std"):
+            continue
+        values = value if isinstance(like[name], tuple) else (value,)
+        if not isinstance(values, tuple) or not values or any(type(v) is not int for v in values):
+            raise ValueError(f"Expected whole numbers for {name}, got {value!r}.")
+    for name in ("pixel_mean", "pixel_std"):
+        value = fields[name]
+        if not isinstance(value, tuple) or len(value) != 3 or (name == "pixel_std" and 0 in value):
+            raise ValueError(f"Expected three numbers for {name}, no std of 0, got {value!r}.")
+    if isinstance(encoder, VitConfig):
+        blocks = encoder.depth
+    else:
+        blocks = sum(encoder.depths)
+        if encoder.window_cells % 4 or not 8 <= encoder.window_cells <= 128:
+            raise ValueError(
+                "Expected window_cells as a multiple of 4 from 8 to 128, got "
+                f"{encoder.window_cells}."
+            )
+    if not 0 < blocks + config.decoder_depth <= MOST_BLOCKS:
+        raise ValueError(f"Expected at most {MOST_BLOCKS} blocks, got {blocks}.")
 
 
 VIT_B = SamConfig()

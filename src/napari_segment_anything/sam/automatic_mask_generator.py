@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..automask.generator import EncodedCrop, generate
-from ..automask.point_grid import Box
+from ..automask.point_grid import Box, layer_point_grids
 from ..automask.records import SEGMENTATIONS, to_dicts
 from ..config import AutoMaskSettings
 from ..geometry.frames import ImageFrame
@@ -56,22 +56,29 @@ class SamAutomaticMaskGenerator:
                 f"Expected {crop_n_layers + 1} point_grids, one a crop layer, "
                 f"got {len(point_grids)}."
             )
+        if point_grids is None:
+            point_grids = layer_point_grids(
+                points_per_side or 1, crop_n_layers, crop_n_points_downscale_factor
+            )
         self.predictor = SamPredictor(model)
         self.point_grids = point_grids
+        self.points_per_batch = points_per_batch
+        self.pred_iou_thresh = pred_iou_thresh
+        self.stability_score_thresh = stability_score_thresh
+        self.stability_score_offset = stability_score_offset
+        self.box_nms_thresh = box_nms_thresh
+        self.crop_n_layers = crop_n_layers
+        self.crop_nms_thresh = crop_nms_thresh
+        self.crop_overlap_ratio = crop_overlap_ratio
+        self.crop_n_points_downscale_factor = crop_n_points_downscale_factor
+        self.min_mask_region_area = min_mask_region_area
         self.output_mode = output_mode
-        self.settings = AutoMaskSettings(
-            points_per_side=points_per_side or 1,
-            points_per_batch=points_per_batch,
-            pred_iou_thresh=pred_iou_thresh,
-            stability_score_thresh=stability_score_thresh,
-            stability_score_offset=stability_score_offset,
-            box_nms_thresh=box_nms_thresh,
-            crop_n_layers=crop_n_layers,
-            crop_nms_thresh=crop_nms_thresh,
-            crop_overlap_ratio=crop_overlap_ratio,
-            crop_n_points_downscale_factor=crop_n_points_downscale_factor,
-            min_mask_region_area=min_mask_region_area,
-        )
+
+    @property
+    def settings(self) -> AutoMaskSettings:
+        """The attributes as they are now; a script may change them between images."""
+        names = set(AutoMaskSettings.names()) - {"points_per_side"}  # point_grids stand for it
+        return AutoMaskSettings(**{name: getattr(self, name) for name in names})
 
     @torch.no_grad()
     def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
@@ -83,7 +90,7 @@ class SamAutomaticMaskGenerator:
         predictor = self.predictor
         model = Model(predictor.model, "sam", predictor.device, "fp32", digest="")
 
-        def encode_crop(crop: Box) -> EncodedCrop:
+        def encode_crop(crop: Box, _tick: Callable[[], None]) -> EncodedCrop:
             x0, y0, x1, y1 = crop
             predictor.set_image(image[y0:y1, x0:x1])
             frame = ImageFrame.fit_square((y1 - y0, x1 - x0), predictor.transform.target_length)

@@ -16,6 +16,8 @@ from scipy import ndimage
 
 Rng = np.random.Generator
 Grid = NDArray[np.float32]
+MOST_OBJECTS = 250
+LATTICE_PART = 0.25
 KINDS = ("blobs", "rings", "rods", "filaments", "regions")
 
 
@@ -95,6 +97,35 @@ def _filament(rng: Rng, size: tuple[int, int]) -> NDArray[np.bool_]:
     return np.asarray(ndimage.distance_transform_edt(~line) < rng.uniform(1.5, 4.0))
 
 
+def _scattered(rng: Rng, size: tuple[int, int], typical: float) -> NDArray[np.float64]:
+    """(N, 2) places (y, x) for objects of radius ``typical``: anywhere, or most in clusters."""
+    cover = rng.uniform(0.05, 0.5)
+    count = int(np.clip(cover * size[0] * size[1] / (np.pi * typical**2), 2, MOST_OBJECTS))
+    centres = rng.uniform(0, size, (count, 2))
+    if rng.random() < 0.6:
+        clusters = rng.uniform(0, size, (max(1, count // 6), 2))
+        member = rng.random(count) < 0.7
+        middles = clusters[rng.integers(len(clusters), size=int(member.sum()))]
+        centres[member] = middles + rng.normal(0, 1.6 * typical, middles.shape)
+    return centres
+
+
+def _lattice(rng: Rng, size: tuple[int, int], typical: float) -> NDArray[np.float64]:
+    """(N, 2) places (y, x) side by side in rows, as wells, beads and epithelia lie."""
+    step = typical * rng.uniform(1.9, 3.5)
+    reach = int(np.hypot(*size) / step) // 2 + 1
+    rows, cols = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1).astype(float)
+    cols += rng.choice([0.0, 0.5]) * (rows % 2)
+    turn = rng.uniform(0, np.pi / 2)
+    y, x = step * rows, step * cols
+    turned = np.stack([y * np.cos(turn) - x * np.sin(turn), y * np.sin(turn) + x * np.cos(turn)], 1)
+    centres = (
+        turned + np.asarray(size) / 2 + rng.normal(0, rng.uniform(0, 0.2) * typical, (len(y), 2))
+    )
+    inside = ((centres > -typical) & (centres < np.asarray(size) + typical)).all(axis=1)
+    return np.asarray(rng.permutation(centres[inside]), np.float64)
+
+
 def draw_objects(rng: Rng, size: tuple[int, int], kind: str) -> NDArray[np.int32]:
     """(H, W) labels with objects of ``kind``; later objects go under earlier ones."""
     labels = np.zeros(size, np.int32)
@@ -105,16 +136,13 @@ def draw_objects(rng: Rng, size: tuple[int, int], kind: str) -> NDArray[np.int32
             labels[_filament(rng, size) & (labels == 0)] = label
         return labels
     typical = float(np.exp(rng.uniform(np.log(4), np.log(min(size) / 5))))
-    cover = rng.uniform(0.05, 0.5)
-    count = int(np.clip(cover * size[0] * size[1] / (np.pi * typical**2), 2, 250))
-    clusters = rng.uniform(0, size, (max(1, count // 6), 2))
-    touching = rng.random() < 0.6
-    for label in range(1, count + 1):
-        if touching and rng.random() < 0.7:
-            centre = clusters[rng.integers(len(clusters))] + rng.normal(0, 1.6 * typical, 2)
-        else:
-            centre = rng.uniform(0, size, 2)
-        radius = typical * float(np.exp(rng.normal(0, 0.2)))
+    spread = 0.2
+    if rng.random() < LATTICE_PART:
+        centres, spread = _lattice(rng, size, typical), float(rng.uniform(0, 0.12))
+    else:
+        centres = _scattered(rng, size, typical)
+    for label, centre in enumerate(centres[:MOST_OBJECTS], start=1):
+        radius = typical * float(np.exp(rng.normal(0, spread)))
         local = _local_grid(centre, 2.0 * radius + 2, size)
         if local is None:
             continue

@@ -20,6 +20,7 @@ from ..modeling.sizes import VIT_B, VIT_H, VIT_L, SamConfig, build_sam
 
 CONFIG_KEY = "sam_config"
 PATCH_KEY = "image_encoder.patch_embed.proj.weight"
+PLAIN_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 BY_WIDTH = {768: VIT_B, 1024: VIT_L, 1280: VIT_H}
 
 
@@ -48,7 +49,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"Expected a checkpoint file at {path}, found none.")
+        found = "a folder" if path.is_dir() else "none"
+        raise CheckpointError(f"Expected a checkpoint file at {path}, found {found}.")
     if path.suffix == ".safetensors":
         state, metadata = _read_safetensors(path)
     else:
@@ -58,6 +60,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f"{path}: found MobileSAM's TinyViT encoder (vit_t), which is not supported yet; "
             "use a vit_b, vit_l or vit_h checkpoint."
         )
+    _check_plain(path, state)
     config = _config_of(path, state, metadata)
     _check_shapes(path, state, config)
     return Checkpoint(state, config, file_digest(path), metadata)
@@ -142,10 +145,12 @@ def _config_of(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, s
             f"{path}: expected a Segment Anything checkpoint with {PATCH_KEY}, "
             f"found {len(state)} tensors such as {sorted(state)[:3]}."
         )
-    width = int(state[PATCH_KEY].shape[0])
+    shape = tuple(state[PATCH_KEY].shape)
+    width = shape[0] if len(shape) == 4 else 0
     if width not in BY_WIDTH:
         raise CheckpointError(
-            f"{path}: expected an encoder of width {', '.join(map(str, BY_WIDTH))}, found {width}."
+            f"{path}: expected an encoder of width {', '.join(map(str, BY_WIDTH))}, found "
+            f"{PATCH_KEY} of shape {shape}."
         )
     return BY_WIDTH[width]
 
@@ -155,7 +160,7 @@ def _check_shapes(path: Path, state: Mapping[str, Tensor], config: SamConfig) ->
     try:
         with torch.device("meta"):
             wanted = build_sam(config).state_dict()
-    except (ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
+    except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its configuration builds no model ({error}).") from error
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or extra:
@@ -171,3 +176,15 @@ def _check_shapes(path: Path, state: Mapping[str, Tensor], config: SamConfig) ->
             )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: expected finite weights, found NaN or inf in {name}.")
+
+
+def _check_plain(path: Path, state: Mapping[str, Tensor]) -> None:
+    """See that all tensors are ordinary numbers in memory, as a model's weights are."""
+    for name, tensor in state.items():
+        is_plain = tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_quantized
+        if not is_plain or tensor.dtype not in PLAIN_DTYPES:
+            kind = "quantized" if tensor.is_quantized else f"{tensor.layout} {tensor.dtype}"
+            raise CheckpointError(
+                f"{path}: expected plain floating-point weights, found {name} as {kind} on "
+                f"{tensor.device}; export the model in float32."
+            )

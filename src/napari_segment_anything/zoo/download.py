@@ -77,7 +77,13 @@ def fetch(entry: ModelEntry, progress: Progress | None = None) -> Path:
     if entry.url is None:
         raise ValueError(f"Expected a model with a download, got {entry.name!r}.")
     target = cached_path(entry)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(
+            f"Expected a cache folder at {target.parent}, but it cannot be made ({error}); set "
+            f"{CACHE_VARIABLE} to a folder of your own."
+        ) from error
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
         partial = Path(folder) / "weights"
         bar = _ProgressBar(progress, (entry.size_mb or 0) * 1_000_000)
@@ -86,10 +92,13 @@ def fetch(entry: ModelEntry, progress: Progress | None = None) -> Path:
             # Not pooch.retrieve: it would hash the file once more and log to the terminal.
             downloader(entry.url, str(partial), None)
         except (requests.RequestException, OSError) as error:
+            if error is bar.cancelled_by:
+                raise
+            there = "the file there has another hash" if target.is_file() else "no file is there"
             raise DownloadError(
                 f"Expected to download {entry.name} ({entry.size_mb} MB) from {entry.url}, but "
                 f"the connection failed ({type(error).__name__}). Work offline with 'nano', or "
-                f"put the file at {target} yourself."
+                f"put the file at {target} yourself ({there})."
             ) from error
         problem = _mismatch(entry, partial)
         if problem is not None:
@@ -112,7 +121,7 @@ def _mismatch(entry: ModelEntry, path: Path) -> str | None:
             return "expected a known hash, this model has none"
     if found == wanted:
         return None
-    return f"expected {entry.verification} {wanted}, found {found}"
+    return f"expected {'sha256' if entry.sha256 else 'xxh128'} {wanted}, found {found}"
 
 
 class _ProgressBar:
@@ -122,13 +131,20 @@ class _ProgressBar:
         self._progress = progress
         self.total = total
         self._done = 0
+        self.cancelled_by: Exception | None = None
 
     def update(self, count: int) -> None:
         self._done += count
-        if self._progress is not None:
-            # pooch counts whole blocks, of which the last one is not full.
-            done = min(self._done, self.total) if self.total else self._done
-            self._progress(done, max(self.total, done))
+        # pooch counts whole blocks, of which the last one is not full.
+        done = min(self._done, self.total) if self.total else self._done
+        total = max(self.total, done)
+        if self._progress is None or total == 0:
+            return
+        try:
+            self._progress(done, total)
+        except Exception as error:
+            self.cancelled_by = error
+            raise
 
     def reset(self) -> None:
         self._done = 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..config import AutoMaskSettings
 from ..inference.card import ModelCard
@@ -22,7 +25,7 @@ _SUFFIXES = (".pth", ".pt", ".safetensors")
 
 def load_model(
     name_or_path: str | Path = BUILT_IN,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str = "auto",
     *,
     progress: Progress | None = None,
@@ -44,12 +47,11 @@ def load_model(
     choice = pick_precision(precision, where)
     name, path = _resolve(name_or_path, progress)
     checkpoint = read_checkpoint(path)
+    card = card_of(checkpoint, path)
     sam = build_sam(checkpoint.config)
     sam.load_state_dict(checkpoint.state_dict, strict=True)
     sam.eval().requires_grad_(False).to(where)
-    return Model(
-        sam, name, where, choice.name, checkpoint.digest, card_of(checkpoint), choice.reason
-    )
+    return Model(sam, name, where, choice.name, checkpoint.digest, card, choice.reason)
 
 
 def built_in_path() -> Path:
@@ -59,29 +61,34 @@ def built_in_path() -> Path:
 
 def _resolve(name_or_path: str | Path, progress: Progress | None) -> tuple[str, Path]:
     text = str(name_or_path)
-    looks_like_path = isinstance(name_or_path, Path) or text.endswith(_SUFFIXES) or "/" in text
-    if looks_like_path:
-        path = Path(name_or_path).expanduser()
-        if not path.is_file():
-            raise CheckpointError(f"Expected a checkpoint file at {path}, found none.")
+    path = Path(text).expanduser()
+    is_path = isinstance(name_or_path, Path) or text.endswith(_SUFFIXES) or "/" in text
+    if is_path or (text not in registry.names() and path.is_file()):
         return path.stem, path
     entry = registry.entry(text)
+    if not entry.is_supported:
+        raise ValueError(
+            f"Expected a model that can be loaded, got {entry.name!r}, whose TinyViT encoder is "
+            "not supported yet; use vit_b or a vit_b model of micro-sam."
+        )
     if entry.kind == "builtin":
         return entry.name, built_in_path()
     return entry.name, download.find_local(entry) or download.fetch(entry, progress=progress)
 
 
-def card_of(checkpoint: Checkpoint) -> ModelCard:
-    """The card in a checkpoint's metadata: its description and automatic-mask settings."""
+def card_of(checkpoint: Checkpoint, path: Path) -> ModelCard:
+    """The card in the metadata of the checkpoint ``path``: its description and settings."""
     raw = checkpoint.metadata.get("card")
     if raw is None:
         return ModelCard()
     try:
         card: dict[str, Any] = json.loads(raw)
-        automask = dict(card.get("automask", {}))
+        known = {k: v for k, v in card.get("automask", {}).items() if k in AutoMaskSettings.names()}
+        automask = asdict(AutoMaskSettings.checked(known))
         least_foreground = float(card.get("least_foreground", 0.0))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"Expected the model card as a JSON object, got {raw!r}.") from error
-    known = set(AutoMaskSettings.names())
-    settings = {k: v for k, v in automask.items() if k in known}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: expected a model card with settings in range, got {raw[:200]!r} ({error})."
+        ) from error
+    settings = {name: automask[name] for name in known}
     return ModelCard(str(card.get("description", "")), settings, least_foreground)

@@ -45,7 +45,7 @@ def _official(name: str, file: str, mb: int, sha256: str, xxh128: str) -> ModelE
     return ModelEntry(name, title, "official", name, "Apache-2.0", _META + file, mb, sha256, xxh128)
 
 
-def _micro_sam(name: str, where: str, xxh128: str) -> ModelEntry:
+def _micro_sam(name: str, where: str, xxh128: str, sha256: str | None = None) -> ModelEntry:
     architecture, _, domain = name[:5], name[5:6], name[6:]
     purpose = {
         "lm": "light microscopy: cells and nuclei",
@@ -58,7 +58,7 @@ def _micro_sam(name: str, where: str, xxh128: str) -> ModelEntry:
     size = {"vit_t": 40, "vit_b": 375, "vit_l": 1250, "vit_h": 2560}[architecture]
     title = f"micro-sam {name}: {purpose}" if domain else f"{name}: {purpose}"
     return ModelEntry(
-        name, title, "micro-sam", architecture, "see the model's page", url, size, None, xxh128
+        name, title, "micro-sam", architecture, "see the model's page", url, size, sha256, xxh128
     )
 
 
@@ -116,7 +116,12 @@ _ENTRIES = (
     _micro_sam("vit_l_histopathology", "IZgnn1cpBq2PHod", "b591833c89754271023e901281dee3f2"),
     _micro_sam("vit_h_histopathology", "L7AcvVz7DoWJ2RZ", "bd1856dafc156a43fb3aa705f1a6e92e"),
     _micro_sam("vit_b_medical_imaging", "f5Ol4FrjPQWfjUF", "40169f1e3c03a4b67bff58249c176d92"),
-    _micro_sam("vit_t", "TuDzuwVDHd1ZDnQ", "8eadbc88aeb9d8c7e0b4b60c3db48bd0"),
+    _micro_sam(
+        "vit_t",
+        "TuDzuwVDHd1ZDnQ",
+        "8eadbc88aeb9d8c7e0b4b60c3db48bd0",
+        "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+    ),
     _micro_sam(
         "vit_t_lm",
         _BIOIMAGE + "faithful-chicken/1.1/files/vit_t.pt",
@@ -135,6 +140,11 @@ def entries() -> tuple[ModelEntry, ...]:
     return _ENTRIES
 
 
+def names() -> tuple[str, ...]:
+    """Names of all models."""
+    return tuple(one.name for one in _ENTRIES)
+
+
 def entry(name: str) -> ModelEntry:
     """The model called ``name``.
 
@@ -144,5 +154,6 @@ def entry(name: str) -> ModelEntry:
     for one in _ENTRIES:
         if one.name == name:
             return one
-    names = ", ".join(e.name for e in _ENTRIES)
-    raise ValueError(f"Expected a model out of {names}, or a checkpoint's path; got {name!r}.")
+    raise ValueError(
+        f"Expected a model out of {', '.join(names())}, or a checkpoint's path; got {name!r}."
+    )
