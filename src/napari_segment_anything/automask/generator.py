@@ -19,6 +19,12 @@ from .nms import box_area, nms
 from .point_grid import Box, crop_boxes, layer_point_grids
 from .quality import mask_boxes, near_crop_edge, stability_scores, without_small_regions
 
+SURE_IOU = 0.8
+"""A seed inside of a mask that the model rates so well is not asked any more."""
+
+SEEDS_SHARE = 0.7
+"""Part of the progress that seeds take, before the grid."""
+
 Points = NDArray[np.float64]
 Decode = Callable[[Points], DecodedMasks]
 """(B, 2) points in pixels of one encoded crop -> three masks each."""
@@ -134,40 +140,59 @@ def generate(
     return found
 
 
+class Coverage:
+    """The best predicted IoU among the masks found so far, at each pixel of a crop."""
+
+    def __init__(self, crop: Box) -> None:
+        x0, y0, x1, y1 = self._crop = crop
+        self._rating = np.full((y1 - y0, x1 - x0), -np.inf, np.float32)
+        self._known = 0
+
+    def take_in(self, found: Candidates) -> None:
+        """Add the masks that have come since last time; all lie in the crop."""
+        x0, y0 = self._crop[:2]
+        for mask, iou in zip(found.masks[self._known :], found.iou[self._known :], strict=True):
+            rows, cols = mask.region
+            part = self._rating[rows.start - y0 : rows.stop - y0, cols.start - x0 : cols.stop - x0]
+            np.maximum(part, iou, out=part, where=mask.pixels)
+        self._known = len(found)
+
+    def at(self, points_xy: Points) -> NDArray[np.float32]:
+        """(N, 2) points in pixels of the crop -> (N,), -inf where no mask is."""
+        x, y = points_xy.astype(int).T
+        h, w = self._rating.shape
+        rating: NDArray[np.float32] = self._rating[np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)]
+        return rating
+
+
 def asked_points(
     encoded: EncodedCrop, grid: Points, found: Candidates, crop: Box, batch: int
 ) -> Iterator[tuple[Points, float]]:
     """Batches of points in pixels of the crop, each with its share of progress, in grid points.
 
-    Seeds come first; of the grid then those worth asking that lie in no mask of ``found``, which
-    the caller has filled meanwhile.
+    Seeds come first, scattered, so that the seeds of one object are asked one after the other and
+    those left out that a mask has which is sure enough. Of the grid then come the points worth
+    asking that lie in no mask of ``found``, which the caller has filled meanwhile.
     """
-    seeds = encoded.seeds_xy
-    room = float(len(grid))
-    if seeds is not None and len(seeds):
-        for points in _batched(seeds, batch):
-            yield points, 0.7 * room * len(points) / len(seeds)
-        room *= 0.3
+    seeds, room = encoded.seeds_xy, float(len(grid))
     worth = np.ones(len(grid), bool) if encoded.worth_asking is None else encoded.worth_asking(grid)
     if seeds is not None:
-        worth &= ~covered(grid, found, crop)
+        coverage = Coverage(crop)
+        waiting = np.random.default_rng(0).permutation(seeds)
+        while len(waiting):
+            coverage.take_in(found)
+            open_ones = waiting[coverage.at(waiting) < SURE_IOU]
+            points, rest = open_ones[:batch], open_ones[batch:]
+            yield points, SEEDS_SHARE * room * (len(waiting) - len(rest)) / len(seeds)
+            waiting = rest
+        coverage.take_in(found)
+        worth &= np.isneginf(coverage.at(grid))
+        room *= 1 - SEEDS_SHARE if len(seeds) else 1
     asked = grid[worth]
     if len(asked) == 0:
         yield asked, room
     for points in _batched(asked, batch):
         yield points, room * len(points) / len(asked)
-
-
-def covered(points_xy: Points, found: Candidates, crop: Box) -> NDArray[np.bool_]:
-    """(N, 2) points in pixels of the crop -> (N,) True where a mask of ``found`` has them."""
-    x0, y0, x1, y1 = crop
-    taken = np.zeros((y1, x1), bool)
-    for mask in found.masks:
-        rows, cols = mask.region
-        taken[rows, cols] |= mask.pixels
-    x, y = (points_xy + np.array([x0, y0])).astype(int).T
-    inside: NDArray[np.bool_] = taken[np.clip(y, 0, y1 - 1), np.clip(x, 0, x1 - 1)]
-    return inside
 
 
 def _batched(points: Points, size: int) -> Iterator[Points]:

@@ -20,6 +20,7 @@ CARD = {
     "description": "small built-in model for cells and similar objects",
     "automask": {
         "points_per_side": 24,
+        "points_per_batch": 16,
         "pred_iou_thresh": 0.45,
         "stability_score_thresh": 0.65,
         "box_nms_thresh": 0.3,
