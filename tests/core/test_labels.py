@@ -58,7 +58,9 @@ def test_whole_image(labels, found, overwrite):
     edit, kept = automask_edit(labels, found, 10, overwrite=overwrite)
     after = applied(labels, edit)
     visible = np.where((labels == 0) | overwrite, found, 0)
-    assert kept.tolist() == [i - 1 for i in np.unique(visible) if i > 0]
+    new = [i for i in range(1, 6) if (visible == i).sum() > (found == i).sum() / 2]
+    visible[~np.isin(visible, new)] = 0
+    assert kept.tolist() == [i - 1 for i in new]
     for place, index in enumerate(kept):
         assert np.array_equal(after == 10 + place, visible == index + 1)
     assert np.array_equal(after[visible == 0], labels[visible == 0])

@@ -8,6 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
+from napari.utils import progress
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
@@ -102,7 +103,7 @@ def test_keys_while_a_polygon_is_being_drawn(opened, key):
     corners()
     QTest.keyClick(hand.canvas, Qt.Key.Key_Escape)
     session.wait(10)
-    assert len(session.shapes.data) == 1 and session.mask.data.sum() > 400
+    assert len(session.shapes.data) == 1 and session.mask.data[60:].any()
 
 
 def test_box_and_click_are_one_prompt(opened, functions):
@@ -176,6 +177,21 @@ def test_segmenting_everything_can_be_cancelled(slow, functions):
     press(dock.whole_panel.start)
     session.wait(10)
     assert np.unique(session.labels.data).tolist() == [0, 1, 2]
+
+
+def test_progress_is_shown_for_what_takes_long_and_goes(opened, functions):
+    _, _, session, hand = opened
+    for row in range(20, 100, 8):
+        hand.click(row, 80)
+        session.wait(10)
+    assert not progress._all_instances
+    functions.gate.clear()
+    session.image.data = np.ones(SIZE, np.uint8)
+    QTest.qWait(600)
+    assert [bar.desc for bar in progress._all_instances] == ["Encoding the image"]
+    functions.gate.set()
+    session.wait(10)
+    assert not progress._all_instances
 
 
 def test_undo_of_whole_image_by_key(opened):

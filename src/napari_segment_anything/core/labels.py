@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+LEAST_FREE_PART = 0.5
+
 
 @dataclass(frozen=True)
 class LabelEdit:
@@ -49,18 +51,27 @@ def automask_edit(
 ) -> tuple[LabelEdit, NDArray[np.intp]]:
     """Write all objects of ``found`` (H, W), ids 1..n, into the plane ``labels``.
 
-    They go on background only, or over what is there with ``overwrite``. The objects that are
-    left with pixels get consecutive labels from ``first_label``; the second result says which
-    they are, as indices 0..n-1, in the order of their labels.
+    They go on background only, or over what is there with ``overwrite``. An object of which half
+    or more is taken already is one that is there, and is left out: its rim would be no object.
+    The others get consecutive labels from ``first_label``; the second result says which they are,
+    as indices 0..n-1, in the order of their labels.
     """
     labels = labels.astype(np.int64)
     visible = found if overwrite else np.where(labels == 0, found, 0)
-    kept = np.unique(visible)
-    kept = kept[kept > 0]
+    size, free = (
+        np.bincount(ids.ravel(), minlength=found.max(initial=0) + 1) for ids in (found, visible)
+    )
+    kept = np.flatnonzero((free > LEAST_FREE_PART * size) & (np.arange(len(size)) > 0))
+    visible = np.where(np.isin(visible, kept), visible, 0)
     new_label = np.zeros(int(found.max(initial=0)) + 1, np.int64)
     new_label[kept] = first_label + np.arange(len(kept))
     target = np.where(visible > 0, new_label[visible], labels)
     return _changes(labels, target), (kept - 1).astype(np.intp)
+
+
+def _areas(ids: NDArray[np.integer], highest: int = 0) -> NDArray[np.intp]:
+    """Pixels of each id from 0 up to at least ``highest``."""
+    return np.bincount(ids.ravel(), minlength=int(highest) + 1)
 
 
 def _changes(labels: NDArray[np.integer], target: NDArray[np.integer]) -> LabelEdit:

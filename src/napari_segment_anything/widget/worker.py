@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QApplication
 from ..core.dispatch import Cancelled, Job
 
 _PROGRESS_INTERVAL_S = 0.05
+_BAR_DELAY_MS = 300
 
 
 class _Bridge(QObject):
@@ -33,7 +34,12 @@ class QtDispatcher:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._stop = threading.Event()
         self._closed = False
+        self._job: Job | None = None
+        self._done_of = (0, 0)
         self._bar: napari_progress | None = None
+        self._bar_delay = QTimer()
+        self._bar_delay.setSingleShot(True)
+        self._bar_delay.timeout.connect(self._show_bar)
         self._timers: dict[Callable[[], None], QTimer] = {}
         self._bridge = _Bridge()
         self._bridge.started.connect(self._on_started)
@@ -85,6 +91,7 @@ class QtDispatcher:
     def close(self) -> None:
         """Stop the thread once its job ends; deliver nothing more."""
         self._closed = True
+        self._job = None
         self._stop.set()
         self._jobs.put(None)
         for timer in self._timers.values():
@@ -100,9 +107,25 @@ class QtDispatcher:
     def _on_started(self, job: Job) -> None:
         if not self._closed:
             self._end_bar()
-            self._bar = napari_progress(total=0, desc=job.title)
+            self._job, self._done_of = job, (0, 0)
+            self._bar_delay.start(_BAR_DELAY_MS)
+
+    def _show_bar(self) -> None:
+        """Make the running job's bar; what a click takes is too short for one."""
+        job = self._job
+        if job is None or self._closed:
+            return
+        bar = napari_progress(total=0, desc=job.title)
+        # Making a bar lets Qt events run: the job may have ended meanwhile.
+        if self._job is job and self._bar is None and not self._closed:
+            self._bar = bar
+            self._on_advanced(job, *self._done_of)
+        else:
+            bar.close()
 
     def _on_advanced(self, job: Job, done: int, total: int) -> None:
+        if job is self._job:
+            self._done_of = (done, total)
         if self._bar is not None and not self._closed:
             if self._bar.total != total:
                 self._bar.total = total
@@ -110,6 +133,7 @@ class QtDispatcher:
             self._bar.update(done - self._bar.n)
 
     def _on_finished(self, job: Job, answer: object, error: Exception | None) -> None:
+        self._job = None
         self._end_bar()
         if self._closed:
             return
@@ -119,9 +143,10 @@ class QtDispatcher:
             job.failed(error)
 
     def _end_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._bar_delay.stop()
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()
 
 
 def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
