@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points, Shapes
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import CyclicLabelColormap
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
@@ -77,7 +77,7 @@ def make_layers(viewer: ViewerModel, image: Image) -> SessionLayers:
             np.zeros(plane_shape(image, None), np.uint8),
             name=f"{image.name} current mask",
             opacity=0.6,
-            colormap=DirectLabelColormap(color_dict={None: "transparent", 1: MASK_COLOUR}),
+            colormap=CyclicLabelColormap(colors=["transparent", MASK_COLOUR]),
             **transform_of(image),
         )
     shapes = _adopted(viewer, f"{image.name} boxes", Shapes, image)
