@@ -118,7 +118,6 @@ def main() -> None:
         session.auto_mask()
         session.wait(300)
     print(f"          {drawn} objects by hand, {int(session.labels.data.max()) - drawn} found")
-    session.foreground = True
     hand.click(LAST_XY)
     session.wait(30)
     viewer.layers.selection.active = session.points

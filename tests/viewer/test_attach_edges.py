@@ -214,3 +214,23 @@ def test_a_closed_session_says_so(viewer, quick):
     with pytest.raises(RuntimeError, match="attach"):
         session.auto_mask()
     session.wait(1)
+
+
+def test_layers_are_found_again_whatever_their_names(viewer, quick):
+    session = quick(FLAT)
+    click(session, 20, 20)
+    session.commit()
+    image, labels = session.image, session.labels
+    session.close()
+    image.name = "renamed"
+    again = attach(viewer, image, "fake")
+    assert again.labels is labels and len(viewer.layers) == 5
+    for size in ((30, 40), (20, 50)):
+        image.data = np.zeros(size, np.uint8)
+        again = attach(viewer, image, "fake")
+        click(again, 5, 5)
+        again.commit()
+        assert again.labels.data.shape == size and again.labels.data[5, 5] == 1
+    objects = [layer for layer in viewer.layers if "objects" in layer.name]
+    again.close()
+    assert attach(viewer, image, "fake").labels is objects[-1] and len(objects) == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,11 +69,11 @@ def copy_transform(image: Layer, layer: Layer) -> None:
 
 def make_layers(viewer: ViewerModel, image: Image) -> SessionLayers:
     """Make the session's layers above the image, or adopt those that an earlier session left."""
-    labels = _adopted(viewer, f"{image.name} objects", Labels, image)
-    if labels is None or not _holds_objects(labels, image):
+    labels = _adopted(viewer, "objects", Labels, image, _holds_objects)
+    if labels is None:
         data = np.zeros(image_shape(image), np.int32)
         labels = viewer.add_labels(data, name=f"{image.name} objects", **transform_of(image))
-    mask = _adopted(viewer, f"{image.name} current mask", Labels, image)
+    mask = _adopted(viewer, "current mask", Labels, image)
     if mask is None:
         mask = viewer.add_labels(
             np.zeros(plane_shape(image, None), np.uint8),
@@ -80,7 +82,7 @@ def make_layers(viewer: ViewerModel, image: Image) -> SessionLayers:
             colormap=CyclicLabelColormap(colors=["transparent", MASK_COLOUR]),
             **transform_of(image),
         )
-    shapes = _adopted(viewer, f"{image.name} boxes", Shapes, image)
+    shapes = _adopted(viewer, "boxes", Shapes, image)
     if shapes is None:
         shapes = viewer.add_shapes(
             name=f"{image.name} boxes",
@@ -90,20 +92,41 @@ def make_layers(viewer: ViewerModel, image: Image) -> SessionLayers:
             edge_width=max(1.0, max(image_shape(image)[-2:]) / 300),
             **transform_of(image),
         )
-    points = _adopted(viewer, f"{image.name} points", Points, image)
-    if points is None or FOREGROUND not in points.features:
+    points = _adopted(viewer, "points", Points, image, lambda p, _: FOREGROUND in p.features)
+    if points is None:
         points = _add_points(viewer, image)
-    for layer in (labels, mask, shapes, points):
+    used = {"objects": labels, "current mask": mask, "boxes": shapes, "points": points}
+    for role, layer in used.items():
         copy_transform(image, layer)
+        _LEFT.setdefault(image, []).append((role, weakref.ref(layer)))
     return SessionLayers(image, points, shapes, mask, labels)
 
 
-def _adopted(viewer: ViewerModel, name: str, kind: type[Layer], image: Image) -> Any:
-    """The layer that an earlier session on this image left, if it still fits."""
-    if name not in viewer.layers:
-        return None
-    layer = viewer.layers[name]
-    return layer if isinstance(layer, kind) and layer.ndim == image.ndim else None
+_LEFT: weakref.WeakKeyDictionary[Layer, list[tuple[str, weakref.ref[Layer]]]]
+_LEFT = weakref.WeakKeyDictionary()
+"""Layers that sessions on an image have used, by their role; names may change, and may be taken."""
+
+
+def _adopted(
+    viewer: ViewerModel,
+    role: str,
+    kind: type[Layer],
+    image: Image,
+    fits: Callable[[Any, Image], bool] = lambda layer, image: True,
+) -> Any:
+    """The viewer's layer that an earlier session on this image left, if it still fits.
+
+    One that was only named so, as after a restart of napari, will do as well.
+    """
+    left = [ref() for known, ref in reversed(_LEFT.get(image, [])) if known == role]
+    name = f"{image.name} {role}"
+    if name in viewer.layers:
+        left.append(viewer.layers[name])
+    for layer in left:
+        is_here = isinstance(layer, kind) and layer in viewer.layers
+        if is_here and layer.ndim == image.ndim and fits(layer, image):
+            return layer
+    return None
 
 
 def _holds_objects(labels: Labels, image: Image) -> bool:
@@ -127,7 +150,7 @@ def _add_points(viewer: ViewerModel, image: Image) -> Points:
         face_color=FOREGROUND,
         face_color_cycle={True: FOREGROUND_COLOUR, False: BACKGROUND_COLOUR},
         border_color="white",
-        size=max(3.0, max(image_shape(image)[-2:]) / 60),
+        size=max(2.0, max(image_shape(image)[-2:]) / 90),
         **transform_of(image),
     )
     points.face_color_mode = "cycle"
