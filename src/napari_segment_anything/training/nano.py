@@ -21,11 +21,11 @@ CARD = {
     "automask": {
         "points_per_side": 24,
         "points_per_batch": 16,
-        "pred_iou_thresh": 0.45,
-        "stability_score_thresh": 0.65,
+        "pred_iou_thresh": 0.5,
+        "stability_score_thresh": 0.55,
         "box_nms_thresh": 0.3,
     },
-    "least_foreground": 0.1,
+    "least_foreground": 0.3,
 }
 """What the weights say of themselves; thresholds chosen by AP at IoU 0.5 on train images."""
 

@@ -24,7 +24,7 @@ from .prompting import FIRST_PROMPTS, Tally, draw_targets, interactive_loss
 class TrainSettings:
     """Schedule and optimiser of one run."""
 
-    steps: int = 3500
+    steps: int = 5000
     warmup_steps: int = 200
     learning_rate: float = 1e-3
     final_rate: float = 0.01
