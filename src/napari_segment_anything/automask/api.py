@@ -69,8 +69,9 @@ def resolved_settings(model: Model, given: dict[str, Any]) -> AutoMaskSettings:
 def encoded_crop(model: Model, embedding: Embedding) -> EncodedCrop:
     """How points of an encoded image are decoded, and what its dense maps say of where to ask."""
     decode = partial(decode_points, model, embedding)
-    maps, least = dense_maps(model, embedding), model.card.least_foreground
-    if maps is None or least <= 0:
+    least = model.card.least_foreground
+    maps = dense_maps(model, embedding) if least > 0 else None
+    if maps is None:
         return EncodedCrop(decode)
     return EncodedCrop(decode, maps.seeds_xy(), lambda points: maps.foreground_at(points) >= least)
 

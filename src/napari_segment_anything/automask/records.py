@@ -60,12 +60,12 @@ class MaskRecord(dict[str, Any]):
         return {key: self[key] for key in self}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MaskRecord, (self.mask, self.size_hw, self._told())
+        return MaskRecord, (self.mask, self.size_hw, self.scores())
 
     def __repr__(self) -> str:
-        return f"MaskRecord({self._told()})"
+        return f"MaskRecord({self.scores()})"
 
-    def _told(self) -> dict[str, Any]:
+    def scores(self) -> dict[str, Any]:
         """All but the segmentation."""
         return {key: self[key] for key in self if key != "segmentation"}
 
@@ -92,7 +92,7 @@ def to_dicts(
     """Plain dicts, ``segmentation`` as ``output_mode`` says; a key of `SEGMENTATIONS`."""
     write = SEGMENTATIONS[output_mode]
     return [
-        {**record, "segmentation": write(record["segmentation"])}
+        {"segmentation": write(record["segmentation"]), **record.scores()}
         for record in to_records(found, size_hw)
     ]
 

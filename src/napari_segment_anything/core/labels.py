@@ -69,11 +69,6 @@ def automask_edit(
     return _changes(labels, target), (kept - 1).astype(np.intp)
 
 
-def _areas(ids: NDArray[np.integer], highest: int = 0) -> NDArray[np.intp]:
-    """Pixels of each id from 0 up to at least ``highest``."""
-    return np.bincount(ids.ravel(), minlength=int(highest) + 1)
-
-
 def _changes(labels: NDArray[np.integer], target: NDArray[np.integer]) -> LabelEdit:
     rows, cols = np.nonzero(labels != target)
     return LabelEdit(rows, cols, target[rows, cols].astype(np.int64))

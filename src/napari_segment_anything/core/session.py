@@ -7,7 +7,7 @@ All methods are called on one thread; only `Engine.run` is on the worker's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ class Refined:
     """A committed label that is being refined, and what it looked like, (H, W) bool."""
 
     label: int
-    mask: NDArray[np.bool_]
+    mask: NDArray[np.bool_] = field(compare=False)
 
 
 @dataclass
@@ -74,10 +74,8 @@ class ObjectState:
         """True if this very prompt is answered, or will be."""
         if self.prompt is None or not (self.is_pending or self.answer is not None):
             return False
-        same_label = (self.refines is None) == (refines is None) and (
-            self.refines is None or refines is None or self.refines.label == refines.label
-        )
-        return self.view == view and same_label and self.prompt.says_the_same(prompt)
+        same = self.view == view and self.refines == refines
+        return same and self.prompt.says_the_same(prompt)
 
 
 class Canvas(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 
 from napari.layers import Points, Shapes
 
+FINISHED_ACTIONS = ("added", "removed", "changed")
 CLICKED_MODES = ("add_polygon", "add_polyline", "add_path")
 """Modes of a shapes layer in which a shape takes several clicks, and may be left unfinished."""
 
@@ -26,14 +27,17 @@ class PromptAges:
         for layer in (points, shapes):
             self._even_out(layer)
 
-    def note(self, event: Any) -> None:
-        """Take in that prompts were added, removed or changed; a layer's ``data`` event."""
+    def note(self, event: Any) -> bool:
+        """Take in a layer's ``data`` event; True if it added, removed or changed prompts."""
         layer, action = event.source, str(getattr(event.action, "value", event.action))
+        if action not in FINISHED_ACTIONS:
+            return False
         ages = self._ages[layer]
         if action == "removed":
             gone = {int(i) % max(1, len(ages)) for i in event.data_indices}
             ages[:] = [age for i, age in enumerate(ages) if i not in gone]
         self._even_out(layer)
+        return True
 
     def _even_out(self, layer: Points | Shapes) -> None:
         """As many ages as prompts; also when all data was replaced at once."""

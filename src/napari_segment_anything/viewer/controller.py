@@ -33,7 +33,6 @@ from .snapshots import plane_shown, snapshot_of, view_of
 from .writing import check_writable
 
 DEBOUNCE_MS = 250
-FINISHED_ACTIONS = ("added", "removed", "changed")
 
 
 class Controller:
@@ -150,10 +149,8 @@ class Controller:
 
     def _on_prompts(self, event: Any) -> None:
         """A prompt was added, moved or removed; what is still being drawn is no prompt yet."""
-        if str(getattr(event.action, "value", event.action)) in FINISHED_ACTIONS:
-            self._ages.note(event)
-            if not self._is_muted:
-                self._send_prompt()
+        if self._ages.note(event) and not self._is_muted:
+            self._send_prompt()
 
     def _on_features(self, event: Any = None) -> None:
         """Points changed sign; while a point is being added the two lengths differ."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -84,11 +83,11 @@ def card_of(checkpoint: Checkpoint, path: Path) -> ModelCard:
     try:
         card: dict[str, Any] = json.loads(raw)
         known = {k: v for k, v in card.get("automask", {}).items() if k in AutoMaskSettings.names()}
-        automask = asdict(AutoMaskSettings.checked(known))
+        checked = AutoMaskSettings.checked(known)
         least_foreground = float(card.get("least_foreground", 0.0))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: expected a model card with settings in range, got {raw[:200]!r} ({error})."
         ) from error
-    settings = {name: automask[name] for name in known}
+    settings = {name: getattr(checked, name) for name in known}
     return ModelCard(str(card.get("description", "")), settings, least_foreground)
