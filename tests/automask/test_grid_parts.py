@@ -20,7 +20,6 @@ from napari_segment_anything.automask.quality import (
 from napari_segment_anything.geometry.rle import (
     LocalMask,
     mask_to_rle,
-    rle_area,
     rle_to_coco,
     rle_to_mask,
 )
@@ -32,7 +31,7 @@ masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=1
 def test_rle_round_trip_and_cocos_own_reading(mask):
     rle = mask_to_rle(mask)
     assert np.array_equal(rle_to_mask(rle), mask)
-    assert rle_area(rle) == mask.sum() and sum(rle["counts"]) == mask.size
+    assert sum(rle["counts"][1::2]) == mask.sum() and sum(rle["counts"]) == mask.size
     assert np.array_equal(coco.decode(rle_to_coco(rle)).astype(bool), mask)
 
 

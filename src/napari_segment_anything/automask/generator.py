@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,8 +27,11 @@ SEEDS_SHARE = 0.7
 """Part of the progress that seeds take, before the grid."""
 
 Points = NDArray[np.float64]
-Decode = Callable[[Points], DecodedMasks]
-"""(B, 2) points in pixels of one encoded crop -> three masks each."""
+Decode = Callable[[Points, float], DecodedMasks]
+"""(B, 2) points in pixels of one encoded crop -> three masks each.
+
+Points none of whose masks is rated above the second argument may be left out.
+"""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ def generate(
         )
     crops, layers = crop_boxes(size_hw, settings.crop_n_layers, settings.crop_overlap_ratio)
     steps = Steps(progress, sum(len(grids[layer]) for layer in layers))
+    least_iou = settings.pred_iou_thresh if settings.pred_iou_thresh > 0 else -math.inf
     found = Candidates()
     for crop, layer in zip(crops, layers, strict=True):
         grid = np.asarray(grids[layer]) * np.array([crop[2] - crop[0], crop[3] - crop[1]])
@@ -124,8 +129,10 @@ def generate(
         in_crop = Candidates()
         for points, share in asked_points(encoded, grid, in_crop, crop, settings.points_per_batch):
             if len(points):
-                decoded = encoded.decode(points)
-                in_crop.extend(filtered(decoded, points, crop, size_hw, settings, mask_threshold))
+                decoded = encoded.decode(points, least_iou)
+                in_crop.extend(
+                    filtered(decoded, points, crop, size_hw, settings, mask_threshold, least_iou)
+                )
             steps.add(share)
         scores = torch.tensor(in_crop.iou)
         keep = nms(in_crop.stacked_boxes(), scores, settings.box_nms_thresh)
@@ -207,14 +214,13 @@ def filtered(
     size_hw: tuple[int, int],
     settings: AutoMaskSettings,
     mask_threshold: float,
+    least_iou: float,
 ) -> Candidates:
     """The masks of one batch that pass all filters, cheapest first.
 
     Only masks that pass the predicted IoU are brought to the image's scale.
     """
-    keep = torch.ones_like(decoded.iou, dtype=torch.bool)
-    if settings.pred_iou_thresh > 0:
-        keep = decoded.iou > settings.pred_iou_thresh
+    keep = decoded.iou > least_iou
     rows = keep.nonzero()[:, 0].tolist()
     iou = decoded.iou[keep].tolist()
     x0, y0 = crop[:2]
@@ -234,7 +240,7 @@ def filtered(
         pixels = masks[whole].cpu().numpy()
         for k, mask, box in zip(at, pixels, placed[whole].cpu(), strict=True):
             i, (top, left) = int(stack.index[k]), stack.origins_yx[k].tolist()
-            x, y = points_xy[rows[i]]
+            x, y = points_xy[decoded.asked[rows[i]]]
             out.masks.append(LocalMask.of(mask, (top + y0, left + x0)))
             out.boxes.append(box)
             out.iou.append(iou[i])
@@ -276,7 +282,7 @@ def with_room(
     which would be filled: it is cut only where the image ends.
     """
     margin = least_area + 1
-    (y, x), (h, w) = local.origin_yx, local.rle["size"]
+    (y, x), (h, w) = local.origin_yx, local.size_hw
     top, left = max(0, y - margin), max(0, x - margin)
     out = np.zeros(
         (min(size_hw[0], y + h + margin) - top, min(size_hw[1], x + w + margin) - left), bool

@@ -1,8 +1,8 @@
-"""Masks <-> run lengths, column by column from the top left, as COCO counts them."""
+"""Masks in little memory: runs as COCO counts them, column by column, and bits of a rectangle."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
@@ -34,11 +34,6 @@ def rle_to_mask(rle: Rle) -> NDArray[np.bool_]:
     return np.ascontiguousarray(np.repeat(values, rle["counts"]).reshape(w, h).T)
 
 
-def rle_area(rle: Rle) -> int:
-    """Pixels of the object."""
-    return sum(rle["counts"][1::2])
-
-
 def rle_to_coco(rle: Rle) -> dict[str, Any]:
     """Runs -> COCO's compressed form, ``counts`` a string."""
     from pycocotools import mask as coco
@@ -51,39 +46,44 @@ def rle_to_coco(rle: Rle) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LocalMask:
-    """A mask that is background outside of a rectangle, whose runs it keeps.
+    """A mask that is background outside of a rectangle, of which it keeps the bits.
 
-    ``origin_yx`` is the rectangle's first pixel in the image. A thousand small objects in a large
-    image take the memory of the objects, not of a thousand images.
+    ``origin_yx`` is the rectangle's first pixel in the image, ``size_hw`` its size, ``bits`` its
+    pixels, eight a byte. A thousand small objects in a large image take the memory of the objects,
+    not of a thousand images.
     """
 
     origin_yx: tuple[int, int]
-    rle: Rle
+    size_hw: tuple[int, int]
+    bits: NDArray[np.uint8] = field(repr=False)
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_], origin_yx: tuple[int, int] = (0, 0)) -> LocalMask:
         """(h, w) bool, its first pixel at ``origin_yx``, cut down to its object."""
         rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if len(rows) == 0:
-            return cls(origin_yx, mask_to_rle(mask[:1, :1]))
-        cut = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-        return cls((origin_yx[0] + int(rows[0]), origin_yx[1] + int(cols[0])), mask_to_rle(cut))
+        top, left, cut = 0, 0, mask[:1, :1]
+        if len(rows):
+            top, left = int(rows[0]), int(cols[0])
+            cut = mask[top : rows[-1] + 1, left : cols[-1] + 1]
+        origin = (origin_yx[0] + top, origin_yx[1] + left)
+        return cls(origin, (cut.shape[0], cut.shape[1]), np.packbits(cut))
 
     @property
     def region(self) -> tuple[slice, slice]:
         """Rows and columns of the image that the rectangle covers."""
-        (y, x), (h, w) = self.origin_yx, self.rle["size"]
+        (y, x), (h, w) = self.origin_yx, self.size_hw
         return slice(y, y + h), slice(x, x + w)
 
     @property
     def pixels(self) -> NDArray[np.bool_]:
         """The rectangle, (h, w) bool."""
-        return rle_to_mask(self.rle)
+        h, w = self.size_hw
+        return np.unpackbits(self.bits, count=h * w).view(np.bool_).reshape(h, w)
 
     @property
     def area(self) -> int:
         """Pixels of the object."""
-        return rle_area(self.rle)
+        return int(np.count_nonzero(self.pixels))
 
     def full(self, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         """The mask in an image of ``size_hw`` pixels."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,11 +15,13 @@ from torch.nn import functional as F
 from ..geometry.frames import ImageFrame
 from ..structures import Embedding
 from .model import Model
-from .runtime import running_precision
 from .windows import Window, WindowGrid, cut_windows
 
-CHUNK_PIXELS = 1 << 24
-"""Float pixels that may exist at once at image size: 64 MiB."""
+CHUNK_PIXELS = 1 << 21
+"""Float pixels that exist at once at image size: 8 MiB, which filters pass over in the cache."""
+
+OUTGROWN_IOU = 0.5
+"""A mask that meets its window's edge is asked for in a larger one, if it is rated so well."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,9 @@ class SelectedMasks:
         for index in _chunks(every, most_pixels, self.frame.size_hw):
             part = self.logits[None, index[0] : index[-1] + 1]
             square = F.interpolate(part, self.frame.canvas_hw, mode="bilinear")[..., :h, :w]
-            full = F.interpolate(square, self.frame.size_hw, mode="bilinear")[0]
-            yield MaskStack(full, np.zeros((len(index), 2), np.int64), index)
+            if (h, w) != self.frame.size_hw:
+                square = F.interpolate(square, self.frame.size_hw, mode="bilinear")
+            yield MaskStack(square[0], np.zeros((len(index), 2), np.int64), index)
 
     def _sampled(self, most_pixels: int) -> Iterator[MaskStack]:
         places = {w: window_in_image(w, self.grid, self.frame) for w in set(self.windows)}
@@ -124,19 +128,51 @@ def _chunks(
 
 @dataclass(frozen=True)
 class DecodedMasks:
-    """Answers to B prompts: ``logits`` (B, M, h, w) and predicted ``iou`` (B, M), float32."""
+    """Answers to K prompts: ``logits`` (K, M, h, w) and predicted ``iou`` (K, M), float32.
+
+    ``asked`` (K,) says which of the prompts, in order; those rated too low may have been left out.
+    """
 
     logits: Tensor
     iou: Tensor
     windows: tuple[Window, ...]
+    asked: NDArray[np.int64]
     grid: WindowGrid
     frame: ImageFrame
 
     def select(self, keep: Tensor) -> SelectedMasks:
-        """Those of ``keep`` (B, M) bool, row by row, (K, h, w)."""
+        """Those of ``keep`` (K, M) bool, row by row."""
         rows = keep.nonzero()[:, 0].tolist()
         windows = tuple(self.windows[r] for r in rows)
         return SelectedMasks(self.logits[keep], windows, self.grid, self.frame)
+
+    def take(self, rows: NDArray[np.intp]) -> DecodedMasks:
+        """The answers at ``rows``."""
+        at = torch.as_tensor(rows, device=self.logits.device)
+        windows = tuple(self.windows[r] for r in rows.tolist())
+        return replace(
+            self,
+            logits=self.logits[at],
+            iou=self.iou[at],
+            windows=windows,
+            asked=self.asked[rows],
+        )
+
+
+def _joined(parts: Sequence[DecodedMasks]) -> DecodedMasks:
+    """All answers, in the order in which the prompts were asked."""
+    if len(parts) == 1:
+        return parts[0]
+    windows = tuple(window for part in parts for window in part.windows)
+    asked = np.concatenate([part.asked for part in parts])
+    every = replace(
+        parts[0],
+        logits=torch.cat([part.logits for part in parts]),
+        iou=torch.cat([part.iou for part in parts]),
+        windows=windows,
+        asked=asked,
+    )
+    return every.take(np.argsort(asked, kind="stable"))
 
 
 def window_in_image(
@@ -174,8 +210,12 @@ def decode(
     prompts: ModelPrompts,
     windows: Sequence[Window],
     multimask: bool,
+    least_iou: float = -math.inf,
 ) -> DecodedMasks:
-    """Decode each prompt in its window, all in one batch; three masks each, or one."""
+    """Decode each prompt in its window: three masks each, or one.
+
+    Prompts none of whose masks is rated above ``least_iou`` are left out.
+    """
     tile = embedding.tiles[0]
     grid = model.grid_for(tile.frame)
     sam, device = model.sam, model.device
@@ -194,19 +234,14 @@ def decode(
         mask_input = prompts.logits.to(sam.prompt_encoder.no_mask_embed.weight.dtype)
     same = len(set(windows)) == 1  # then the decoder shares one embedding among the prompts
     image = cut_windows(tile.features, list(windows[:1] if same else windows), grid.side)
-    with running_precision(device, model.precision):
-        sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=mask_input)
-        logits, iou = sam.mask_decoder(
-            image_embeddings=image,
-            image_pe=sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask,
-        )
-    return DecodedMasks(logits.float(), iou.float(), tuple(windows), grid, tile.frame)
+    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=mask_input)
+    found = model.decoder.answer(image, sparse, dense, multimask, least_iou)
+    asked = found.asked.cpu().numpy()
+    answered = tuple(windows[i] for i in asked.tolist())
+    return DecodedMasks(found.logits, found.iou, answered, asked, grid, tile.frame)
 
 
-def outgrown(decoded: DecodedMasks, least_iou: float = 0.5) -> NDArray[np.bool_]:
+def outgrown(decoded: DecodedMasks, least_iou: float = OUTGROWN_IOU) -> NDArray[np.bool_]:
     """(B,) True where the best mask meets an edge of its window with more field beyond."""
     grid = decoded.grid
     best = decoded.iou.argmax(1)
@@ -230,36 +265,32 @@ def outgrown(decoded: DecodedMasks, least_iou: float = 0.5) -> NDArray[np.bool_]
 
 
 def decode_points(
-    model: Model, embedding: Embedding, points_xy: NDArray[np.floating]
+    model: Model,
+    embedding: Embedding,
+    points_xy: NDArray[np.floating],
+    least_iou: float = -math.inf,
 ) -> DecodedMasks:
     """One foreground point per prompt, (B, 2) image pixels -> three masks each.
 
-    Where `nano`'s answer outgrows its window, the next larger window answers instead.
+    Where `nano`'s answer outgrows its window, the next larger window answers instead. Prompts none
+    of whose masks is rated above ``least_iou`` may be left out.
     """
     frame = embedding.tiles[0].frame
     grid = model.grid_for(frame)
     at = frame.points_to_model(points_xy)
-    labels = np.ones((len(at), 1), np.int64)
-    prompts = ModelPrompts(at[:, None], labels)
-    windows = [grid.around(np.concatenate([p, p]), 0) for p in at]
-    decoded = decode(model, embedding, prompts, windows, multimask=True)
-    for level in range(1, grid.top_level + 1):
-        at_last_level = np.array([w.level == level - 1 for w in decoded.windows], bool)
-        again = np.flatnonzero(outgrown(decoded) & at_last_level)
-        if len(again) == 0:
+    if grid.top_level:
+        least_iou = min(least_iou, OUTGROWN_IOU)  # a mask that will grow is drawn to see that
+    parts, waiting = [], np.arange(len(at))
+    for level in range(grid.top_level + 1):
+        prompts = ModelPrompts(at[waiting][:, None], np.ones((len(waiting), 1), np.int64))
+        windows = [grid.around(np.concatenate([p, p]), level) for p in at[waiting]]
+        decoded = decode(model, embedding, prompts, windows, True, least_iou)
+        decoded = replace(decoded, asked=waiting[decoded.asked])
+        grows = np.zeros(len(decoded.asked), bool)
+        if level < grid.top_level:
+            grows = outgrown(decoded)
+        parts.append(decoded.take(np.flatnonzero(~grows)) if grows.any() else decoded)
+        waiting = decoded.asked[grows]
+        if len(waiting) == 0:
             break
-        larger = [grid.around(np.concatenate([at[i], at[i]]), level) for i in again]
-        part = ModelPrompts(at[again][:, None], labels[again])
-        decoded = _replaced(decoded, again, decode(model, embedding, part, larger, multimask=True))
-    return decoded
-
-
-def _replaced(decoded: DecodedMasks, rows: NDArray[np.intp], new: DecodedMasks) -> DecodedMasks:
-    """``decoded`` with the given rows taken from ``new``."""
-    logits, iou = decoded.logits.clone(), decoded.iou.clone()
-    at = torch.as_tensor(rows, device=logits.device)
-    logits[at], iou[at] = new.logits, new.iou
-    windows = list(decoded.windows)
-    for row, window in zip(rows.tolist(), new.windows, strict=True):
-        windows[row] = window
-    return DecodedMasks(logits, iou, tuple(windows), decoded.grid, decoded.frame)
+    return _joined(parts)

@@ -15,7 +15,6 @@ from ..geometry.frames import ImageFrame
 from ..modeling.conv_encoder import ConvEncoder
 from ..structures import Embedding
 from .model import Model
-from .runtime import running_precision
 
 SEED_SPACING_CELLS = 7
 LEAST_SEED_FOREGROUND = 0.4
@@ -67,7 +66,6 @@ def dense_maps(model: Model, embedding: Embedding) -> DenseMaps | None:
     if not isinstance(encoder, ConvEncoder):
         return None
     tile = embedding.tiles[0]
-    with running_precision(model.device, model.precision):
-        foreground, _, centre = encoder.dense_maps(tile.features)[0].float()
+    foreground, _, centre = encoder.dense_maps(tile.features)[0].float()
     cell_px = model.grid_for(tile.frame).cell_px * tile.features.shape[-1] / centre.shape[-1]
     return DenseMaps(foreground, centre, cell_px, tile.frame)

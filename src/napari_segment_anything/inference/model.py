@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
 from ..geometry.frames import ImageFrame
+from ..modeling.fast_decoder import FastMaskDecoder
 from ..modeling.sam import Sam
 from .card import ModelCard
 from .windows import WindowGrid
@@ -27,6 +29,18 @@ class Model:
     digest: str
     card: ModelCard = field(default_factory=ModelCard)
     precision_reason: str = "as asked"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the encoder and the decoder's pixels are computed."""
+        return next(self.sam.image_encoder.parameters()).dtype
+
+    @cached_property
+    def decoder(self) -> FastMaskDecoder:
+        """The mask decoder, made ready for these weights at first use."""
+        with torch.inference_mode():
+            code = self.sam.prompt_encoder.get_dense_pe()
+            return FastMaskDecoder(self.sam.mask_decoder, code, self.dtype)
 
     @property
     def encodes_any_size(self) -> bool:

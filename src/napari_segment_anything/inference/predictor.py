@@ -16,7 +16,6 @@ from ..structures import EmbeddedTile, Embedding, MaskPrediction, Progress, Prom
 from .decoding import DecodedMasks, ModelPrompts, decode, outgrown
 from .model import Model
 from .preprocess import to_rgb8
-from .runtime import running_precision
 from .windows import Window, WindowGrid
 
 MASK_LOGIT = 10.0
@@ -45,7 +44,7 @@ def encode(
     """
     rgb = to_rgb8(image, contrast_limits)
     frame = model.frame_for((rgb.shape[0], rgb.shape[1]))
-    with torch.inference_mode(), running_precision(model.device, model.precision):
+    with torch.inference_mode():
         pixels = model_input(model, rgb, frame)
         features = model.sam.image_encoder(pixels, progress=progress)
     tile = EmbeddedTile(features, frame)
@@ -64,7 +63,7 @@ def model_input(model: Model, rgb: NDArray[np.uint8], frame: ImageFrame) -> Tens
     sam = model.sam
     x = (pixels.to(sam.pixel_mean.dtype) - sam.pixel_mean) / sam.pixel_std
     (h, w), (canvas_h, canvas_w) = frame.resized_hw, frame.canvas_hw
-    return F.pad(x, (0, canvas_w - w, 0, canvas_h - h))
+    return F.pad(x, (0, canvas_w - w, 0, canvas_h - h)).to(model.dtype)
 
 
 def predict(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..modeling.sam import Sam
+
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -70,7 +72,11 @@ def _cpu_has_matrix_units() -> bool:
     return bool(probe is not None and probe())
 
 
-def running_precision(device: torch.device, precision: str) -> torch.autocast:
-    """Context in which a model computes in ``precision`` (a name that was picked)."""
-    dtype = _DTYPES[precision]
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+def to_precision(sam: Sam, precision: str) -> Sam:
+    """The model, changed to compute in ``precision`` (a name that was picked).
+
+    The encoder's weights are converted once. Prompts keep fp32: coordinates need it, and the few
+    tokens of the decoder, which cost little, decide over the predicted IoU.
+    """
+    sam.image_encoder.to(_DTYPES[precision])
+    return sam

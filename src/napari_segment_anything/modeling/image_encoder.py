@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .attention import Attention, window_partition, window_unpartition
+from .attention import Attention
 from .layers import LayerNorm2d, MLPBlock
 
 Progress = Callable[[int, int], None]
@@ -24,7 +24,7 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, H / patch, W / patch, embed_dim)."""
         out: Tensor = self.proj(x)
-        return out.permute(0, 2, 3, 1)
+        return out.permute(0, 2, 3, 1).contiguous()
 
 
 class Block(nn.Module):
@@ -50,14 +50,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, h, w, C) -> the same shape."""
-        seen = self.norm1(x)
-        if self.window_size:
-            size = (x.shape[1], x.shape[2])
-            windows, padded = window_partition(seen, self.window_size)
-            seen = window_unpartition(self.attn(windows), self.window_size, padded, size)
-        else:
-            seen = self.attn(seen)
-        x = x + seen
+        x = x + self.attn(self.norm1(x), self.window_size)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 

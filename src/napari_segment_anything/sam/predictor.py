@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..modeling.fast_decoder import FastMaskDecoder
 from ..modeling.sam import Sam
 from .transforms import ResizeLongestSide
 
@@ -35,6 +36,7 @@ class SamPredictor:
         self.features: Tensor | None = None
         self.original_size: tuple[int, ...] | None = None
         self.input_size: tuple[int, ...] | None = None
+        self._decoder: FastMaskDecoder | None = None
 
     def set_image(self, image: NDArray[np.uint8], image_format: str = "RGB") -> None:
         """Encode an (H, W, 3) uint8 image, channels as ``image_format`` says: RGB or BGR."""
@@ -137,15 +139,19 @@ class SamPredictor:
         if mask_input is not None:
             mask_input = mask_input.to(features.dtype)
         sparse, dense = model.prompt_encoder(points=points, boxes=boxes, masks=mask_input)
-        low_res, iou = model.mask_decoder(
-            image_embeddings=features,
-            image_pe=model.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask_output,
+        answers = self._ready_decoder(features.dtype).answer(
+            features, sparse, dense, multimask_output
         )
-        masks = model.postprocess_masks(low_res, input_size, original_size)
-        return masks if return_logits else masks > model.mask_threshold, iou, low_res
+        masks = model.postprocess_masks(answers.logits, input_size, original_size)
+        masks = masks if return_logits else masks > model.mask_threshold
+        return masks, answers.iou, answers.logits
+
+    def _ready_decoder(self, dtype: torch.dtype) -> FastMaskDecoder:
+        """Made at the first prompt on an image: weights may change between images."""
+        if self._decoder is None or self._decoder.dtype != dtype:
+            code = self.model.prompt_encoder.get_dense_pe()
+            self._decoder = FastMaskDecoder(self.model.mask_decoder, code, dtype)
+        return self._decoder
 
     def get_image_embedding(self) -> Tensor:
         """The embedding of the image, (1, C, h, w)."""

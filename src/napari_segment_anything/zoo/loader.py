@@ -12,7 +12,7 @@ import torch
 from ..config import AutoMaskSettings
 from ..inference.card import ModelCard
 from ..inference.model import Model
-from ..inference.runtime import pick_device, pick_precision
+from ..inference.runtime import pick_device, pick_precision, to_precision
 from ..modeling.sizes import build_sam
 from ..structures import Progress
 from . import download, registry
@@ -49,7 +49,7 @@ def load_model(
     card = card_of(checkpoint, path)
     sam = build_sam(checkpoint.config)
     sam.load_state_dict(checkpoint.state_dict, strict=True)
-    sam.eval().requires_grad_(False).to(where)
+    to_precision(sam.eval().requires_grad_(False), choice.name).to(where)
     return Model(sam, name, where, choice.name, checkpoint.digest, card, choice.reason)
 
 
