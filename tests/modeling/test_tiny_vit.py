@@ -12,7 +12,13 @@ from tests.pictures import random_model
 from napari_segment_anything import encode, predict
 from napari_segment_anything.modeling import tiny_vit
 from napari_segment_anything.modeling.sizes import build_sam, small_vit_t_config
-from napari_segment_anything.modeling.tiny_vit import ConvNorm, MBConv, distance_index
+from napari_segment_anything.modeling.tiny_vit import (
+    ConvNorm,
+    MBConv,
+    Mlp,
+    TinyViTBlock,
+    distance_index,
+)
 
 
 def drawn(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
@@ -35,6 +41,7 @@ def plain_answer(encoder, x, monkeypatch):
     with monkeypatch.context() as plain:
         plain.setattr(ConvNorm, "forward", ConvNorm.plain)
         plain.setattr(MBConv, "forward", MBConv.plain)
+        plain.setattr(Mlp, "forward", Mlp.plain)
         return encoder(x)
 
 
@@ -66,6 +73,14 @@ def test_strips_are_the_map_in_one_piece(rows, batch):
     block = drawn(MBConv(5))
     x = torch.randn(batch, 5, rows, 9).contiguous(memory_format=torch.channels_last)
     assert_close(block(x), block.plain(x))
+
+
+def test_tokens_in_parts_are_the_map_in_one_piece():
+    assert tiny_vit.TOKENS_AT_ONCE == 1024
+    mlp = drawn(Mlp(6))
+    for side in (4, 32, 33):
+        x = torch.randn(2, side, side, 6)
+        assert_close(mlp(x), mlp.plain(x))
 
 
 def test_nothing_is_kept_that_could_be_out_of_date(encoder, monkeypatch):
@@ -104,6 +119,12 @@ def test_gradients_reach_all_that_the_embedding_depends_on():
         encoder(torch.randn(2, 3, 128, 128)).square().mean().backward()
         without = {n for n, p in encoder.named_parameters() if p.grad is None}
         assert {n.split(".")[0] for n in without} == {"head", "norm_head"}
+
+
+def test_any_memory_format_and_whole_windows():
+    block = drawn(TinyViTBlock(8, 2, 4))
+    x = torch.randn(2, 8, 8, 12)
+    assert_close(block(x), block(x.contiguous(memory_format=torch.channels_last)))
 
 
 def test_biases_are_those_of_distances():

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .attention import window_partition, window_unpartition
 from .image_encoder import Progress
 from .layers import LayerNorm2d
 
 EXPANSION = 4
 CLASSES = 1000
 STRIP_ROWS = 32
-"""Rows of a wide map that a CPU works on at a time: they stay in its cache."""
+TOKENS_AT_ONCE = 1024
+"""How much of a wide map a CPU works on at a time, so that it stays in its cache."""
 
 
 class ConvNorm(nn.Module):
@@ -138,13 +138,14 @@ def distance_index(window: int) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """Self-attention of a window's tokens, with a learned bias for each distance of two of them."""
+    """Self-attention in windows, with a learned bias for each distance of two of their tokens."""
 
     attention_bias_idxs: Tensor
 
     def __init__(self, dim: int, num_heads: int, window_size: int) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.window_size = window_size
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, dim * 3)
         self.proj = nn.Linear(dim, dim)
@@ -153,14 +154,22 @@ class WindowAttention(nn.Module):
         self.register_buffer("attention_bias_idxs", index, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, window, window, C) -> the same shape."""
-        n, h, w, c = x.shape
+        """(B, H, W, C) -> the same shape.
+
+        Where windows reach beyond the map, zero padding takes part in the attention, as it did in
+        training.
+        """
+        (b, h, w, c), side = x.shape, self.window_size
+        x = F.pad(x, (0, 0, 0, -w % side, 0, -h % side))
+        rows, cols = x.shape[1] // side, x.shape[2] // side
+        windows = x.view(b, rows, side, cols, side, c).transpose(2, 3).reshape(-1, side * side, c)
         # Query, key and value of a head lie beside each other, head after head.
-        qkv = self.qkv(self.norm(x)).view(n, h * w, self.num_heads, 3, c // self.num_heads)
-        q, k, v = qkv.permute(3, 0, 2, 1, 4)  # each (n, heads, h w, C / heads)
-        bias = self.attention_biases[:, self.attention_bias_idxs]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype)[None])
-        mixed: Tensor = self.proj(out.transpose(1, 2).reshape(n, h, w, c))
+        qkv = self.qkv(self.norm(windows)).unflatten(-1, (self.num_heads, 3, c // self.num_heads))
+        q, k, v = qkv.permute(3, 0, 2, 1, 4)  # each (windows, heads, tokens, C / heads)
+        bias = self.attention_biases[:, self.attention_bias_idxs].to(q.dtype)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None]).transpose(1, 2)
+        out = out.reshape(b, rows, cols, side, side, c).transpose(2, 3).reshape(x.shape)
+        mixed: Tensor = self.proj(out[:, :h, :w].contiguous())
         return mixed
 
 
@@ -175,6 +184,13 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> the same shape."""
+        if x.device.type != "cpu":
+            return self.plain(x)
+        parts = torch.split(x.flatten(0, -2), TOKENS_AT_ONCE)
+        return torch.cat([self.plain(part) for part in parts]).view(x.shape)
+
+    def plain(self, x: Tensor) -> Tensor:
+        """What `forward` answers, in one piece."""
         out: Tensor = self.fc2(F.gelu(self.fc1(self.norm(x))))
         return out
 
@@ -184,7 +200,6 @@ class TinyViTBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, window_size: int) -> None:
         super().__init__()
-        self.window_size = window_size
         self.attn = WindowAttention(dim, num_heads, window_size)
         self.local_conv = ConvNorm(dim, dim, kernel=3, groups=dim)
         self.mlp = Mlp(dim)
@@ -192,10 +207,7 @@ class TinyViTBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
         tokens = x.permute(0, 2, 3, 1)
-        size = (x.shape[2], x.shape[3])
-        windows, padded = window_partition(tokens, self.window_size)
-        seen = window_unpartition(self.attn(windows), self.window_size, padded, size)
-        x = self.local_conv((tokens + seen).permute(0, 3, 1, 2))
+        x = self.local_conv((tokens + self.attn(tokens)).permute(0, 3, 1, 2))
         tokens = x.permute(0, 2, 3, 1)
         out: Tensor = tokens + self.mlp(tokens)
         return out.permute(0, 3, 1, 2)
