@@ -10,9 +10,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_segment_anything import encode, load_model, predict
-from napari_segment_anything.modeling.sizes import NANO, SamConfig, build_sam, tiny_vit_config
+from napari_segment_anything.modeling.sizes import (
+    NANO,
+    VIT_T,
+    SamConfig,
+    build_sam,
+    small_vit_t_config,
+    tiny_vit_config,
+)
 from napari_segment_anything.sam import sam_model_registry
 from napari_segment_anything.zoo import checkpoint as module
+from napari_segment_anything.zoo import download
 from napari_segment_anything.zoo.checkpoint import (
     CheckpointError,
     read_checkpoint,
@@ -48,8 +56,9 @@ def test_official_and_micro_sam(tiny):
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_our_own_files_carry_their_configuration(tmp_path, half):
-    config = SamConfig(tiny_vit_config(64).encoder, prompt_embed_dim=48, decoder_heads=4)
+@pytest.mark.parametrize("small", [tiny_vit_config, small_vit_t_config])
+def test_our_own_files_carry_their_configuration(tmp_path, half, small):
+    config = SamConfig(small(64).encoder, prompt_embed_dim=48, decoder_heads=4)
     torch.manual_seed(1)
     sam = build_sam(config).eval()
     path = tmp_path / "own.safetensors"
@@ -144,10 +153,55 @@ def test_tampered_tensors(tiny):
     refused(good, "configuration", {module.CONFIG_KEY: json.dumps(huge)})
 
 
-def test_mobile_sam_is_recognised(tmp_path):
+@pytest.fixture(scope="module")
+def mobile_sam():
+    torch.manual_seed(2)
+    return build_sam(VIT_T)
+
+
+def test_mobile_sam(mobile_sam, tmp_path, monkeypatch):
+    state = mobile_sam.state_dict()
+    official = tmp_path / "mobile_sam.pt"
+    torch.save(state, official)
+    read = read_checkpoint(official)
+    assert_same(read.state_dict, mobile_sam)
+    assert read.config == VIT_T
+    assert_same(load_model(official).sam.state_dict(), mobile_sam)
+    assert_same(sam_model_registry["vit_t"](checkpoint=official).state_dict(), mobile_sam)
+    with pytest.raises(CheckpointError, match="expected weights of vit_b"):
+        sam_model_registry["vit_b"](checkpoint=official)
+
+    prefixed = {f"sam.{k}": v for k, v in state.items()}
+    torch.save({"model_state": prefixed, "decoder_state": {}}, tmp_path / "vit_t_lm.pt")
+    monkeypatch.setattr(download, "find_local", lambda entry: tmp_path / f"{entry.name}.pt")
+    model = load_model("vit_t_lm")
+    assert model.name == "vit_t_lm"
+    assert_same(model.sam.state_dict(), mobile_sam)
+
+
+def test_tampered_mobile_sam(mobile_sam, tmp_path):
+    good = mobile_sam.state_dict()
+    head, biases = (
+        "image_encoder.head.weight",
+        "image_encoder.layers.2.blocks.5.attn.attention_biases",
+    )
+    variance = "image_encoder.layers.0.blocks.0.conv1.bn.running_var"
     path = tmp_path / "mobile_sam.pt"
-    torch.save({"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(32, 3, 3, 3)}, path)
-    with pytest.raises(CheckpointError, match="MobileSAM"):
+    for state, message in (
+        ({k: v for k, v in good.items() if k != head}, rf"1 missing .*{head}"),
+        ({**good, "image_encoder.ab": torch.zeros(1)}, r"1 unknown .*image_encoder\.ab"),
+        ({**good, biases: torch.zeros(5, 49)}, r"attention_biases of shape \(5, 196\), found"),
+        ({**good, variance: torch.full((256,), torch.inf)}, "found NaN or inf in .*running_var"),
+        ({**good, head: good[head].to_sparse()}, "plain floating-point weights, found .*head"),
+        ({module.TINY_VIT_KEY: torch.zeros(48, 3, 3, 3)}, "438 missing"),
+    ):
+        torch.save(state, path)
+        with pytest.raises(CheckpointError, match=message) as error:
+            read_checkpoint(path)
+        assert str(path) in str(error.value)
+    torch.save(good, path)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(CheckpointError, match="truncated"):
         read_checkpoint(path)
 
 
@@ -159,7 +213,7 @@ def test_registry_refuses_another_size(tiny):
 
 
 def test_configurations_survive_json():
-    for config in (NANO, tiny_vit_config(), SamConfig()):
+    for config in (NANO, VIT_T, small_vit_t_config(), tiny_vit_config(), SamConfig()):
         assert SamConfig.from_json(config.to_json()) == config
 
 
@@ -186,7 +240,30 @@ def test_names_and_paths(tmp_path):
     ],
 )
 def test_configurations_that_no_model_has(change, what):
-    raw = json.loads(NANO.to_json())
+    refuse_changed(NANO, change, what)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"encoder_kind": "tiny"}, "configuration"),
+        ({"encoder.depths": [2, 2, 6]}, "four numbers from 1 for depths"),
+        ({"encoder.depths": [2, 2, 60000, 2]}, "blocks"),
+        ({"encoder.num_heads": [2, 0, 5, 10]}, "num_heads"),
+        ({"encoder.num_heads": [2, 4, 7, 10]}, "multiples"),
+        ({"encoder.window_sizes": [7, 7, 4000, 7]}, "window_sizes"),
+        ({"encoder.window_sizes": [7, 7.5, 14, 7]}, "window_sizes"),
+        ({"encoder.img_size": 1000}, "img_size"),
+        ({"encoder.img_size": 65536}, "img_size"),
+        ({"encoder.window_size": 7}, "window_size"),
+    ],
+)
+def test_stages_that_no_tiny_vit_has(change, what):
+    refuse_changed(VIT_T, change, what)
+
+
+def refuse_changed(config, change, what):
+    raw = json.loads(config.to_json())
     for name, value in change.items():
         part, _, key = name.rpartition(".")
         (raw[part] if part else raw)[key] = value
@@ -231,12 +308,9 @@ def test_a_flat_patch_embedding_is_told(tiny):
         read_checkpoint(folder / "a.pth")
 
 
-def test_folders_and_models_that_cannot_be_loaded_yet(tmp_path):
+def test_a_folder_is_no_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match="found a folder"):
         load_model(tmp_path)
-    for name in ("vit_t", "vit_t_lm"):
-        with pytest.raises(ValueError, match="not supported yet"):
-            load_model(name)
 
 
 def test_a_checkpoint_of_any_ending_by_its_name(tiny, monkeypatch):

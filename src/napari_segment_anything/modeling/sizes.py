@@ -13,9 +13,12 @@ from .image_encoder import ImageEncoderViT
 from .mask_decoder import MaskDecoder
 from .prompt_encoder import PromptEncoder
 from .sam import PIXEL_MEAN, PIXEL_STD, Sam
+from .tiny_vit import TinyViT
 from .transformer import TwoWayTransformer
 
 MOST_BLOCKS = 256
+MOST_WINDOW = 64
+MOST_SIDE = 4096
 """A file that asks for more is not believed."""
 
 
@@ -33,6 +36,17 @@ class VitConfig:
 
 
 @dataclass(frozen=True)
+class TinyVitConfig:
+    """`TinyViT` of a square of ``img_size`` pixels; one number a stage, of four."""
+
+    img_size: int = 1024
+    embed_dims: tuple[int, ...] = (64, 128, 160, 320)
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (2, 4, 5, 10)
+    window_sizes: tuple[int, ...] = (7, 7, 14, 7)
+
+
+@dataclass(frozen=True)
 class ConvConfig:
     """`ConvEncoder`, whose embedding of any size is decoded in windows of ``window_cells``."""
 
@@ -42,11 +56,19 @@ class ConvConfig:
     window_cells: int = 32
 
 
+EncoderConfig = VitConfig | TinyVitConfig | ConvConfig
+ENCODER_KINDS: dict[str, type[EncoderConfig]] = {
+    "vit": VitConfig,
+    "tiny_vit": TinyVitConfig,
+    "conv": ConvConfig,
+}
+
+
 @dataclass(frozen=True)
 class SamConfig:
     """Everything needed to build a `Sam`; the encoder's type says which kind it is."""
 
-    encoder: VitConfig | ConvConfig = VitConfig()
+    encoder: EncoderConfig = VitConfig()
     prompt_embed_dim: int = 256
     decoder_depth: int = 2
     decoder_heads: int = 8
@@ -58,7 +80,7 @@ class SamConfig:
 
     def to_json(self) -> str:
         """The configuration as JSON; `from_json` reads it back."""
-        kind = "conv" if isinstance(self.encoder, ConvConfig) else "vit"
+        kind = next(k for k, t in ENCODER_KINDS.items() if isinstance(self.encoder, t))
         return json.dumps({"encoder_kind": kind, **dataclasses.asdict(self)})
 
     @classmethod
@@ -70,9 +92,7 @@ class SamConfig:
         """
         try:
             raw = json.loads(text)
-            kinds: dict[str, type[VitConfig] | type[ConvConfig]]
-            kinds = {"vit": VitConfig, "conv": ConvConfig}
-            encoder = kinds[raw.pop("encoder_kind")](**_frozen(raw.pop("encoder")))
+            encoder = ENCODER_KINDS[raw.pop("encoder_kind")](**_frozen(raw.pop("encoder")))
             config = cls(encoder=encoder, **_frozen(raw))
             _check_sane(config)
             return config
@@ -114,6 +134,9 @@ def _check_sane(config: SamConfig) -> None:
             raise ValueError(f"Expected three numbers for {name}, no std of 0, got {value!r}.")
     if isinstance(encoder, VitConfig):
         blocks = encoder.depth
+    elif isinstance(encoder, TinyVitConfig):
+        blocks = sum(encoder.depths)
+        _check_stages(encoder)
     else:
         blocks = sum(encoder.depths)
         if encoder.window_cells % 4 or not 8 <= encoder.window_cells <= 128:
@@ -125,6 +148,28 @@ def _check_sane(config: SamConfig) -> None:
         raise ValueError(f"Expected at most {MOST_BLOCKS} blocks, got {blocks}.")
 
 
+def _check_stages(size: TinyVitConfig) -> None:
+    """See that the stages of a `TinyViT` fit each other; no weight would tell a wrong square.
+
+    Raises:
+        ValueError: naming the value.
+    """
+    for name in ("embed_dims", "depths", "num_heads", "window_sizes"):
+        value = getattr(size, name)
+        if len(value) != 4 or 0 in value:
+            raise ValueError(f"Expected four numbers from 1 for {name}, got {value}.")
+    if max(size.window_sizes) > MOST_WINDOW:
+        raise ValueError(f"Expected window_sizes to {MOST_WINDOW}, got {size.window_sizes}.")
+    if any(dim % heads for dim, heads in zip(size.embed_dims, size.num_heads, strict=True)):
+        raise ValueError(
+            f"Expected embed_dims as multiples of {size.num_heads}, got {size.embed_dims}."
+        )
+    if size.img_size % 16 or not 0 < size.img_size <= MOST_SIDE:
+        raise ValueError(
+            f"Expected img_size as a multiple of 16 up to {MOST_SIDE}, got {size.img_size}."
+        )
+
+
 VIT_B = SamConfig()
 VIT_L = SamConfig(
     VitConfig(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23))
@@ -132,6 +177,7 @@ VIT_L = SamConfig(
 VIT_H = SamConfig(
     VitConfig(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31))
 )
+VIT_T = SamConfig(TinyVitConfig())
 NANO = SamConfig(
     ConvConfig(),
     prompt_embed_dim=128,
@@ -148,6 +194,12 @@ def tiny_vit_config(img_size: int = 128) -> SamConfig:
     return SamConfig(
         encoder, prompt_embed_dim=32, decoder_heads=2, decoder_mlp_dim=64, iou_head_hidden_dim=32
     )
+
+
+def small_vit_t_config(img_size: int = 128) -> SamConfig:
+    """As `tiny_vit_config`, with a `TinyViT` encoder; maps are no multiples of its windows."""
+    encoder = TinyVitConfig(img_size, (8, 16, 24, 32), (1, 1, 2, 1), (1, 2, 3, 4), (3, 3, 5, 3))
+    return dataclasses.replace(tiny_vit_config(img_size), encoder=encoder)
 
 
 def build_sam(config: SamConfig = VIT_B) -> Sam:
@@ -168,8 +220,8 @@ def build_sam(config: SamConfig = VIT_B) -> Sam:
 
 def _encoder_parts(
     config: SamConfig,
-) -> tuple[ImageEncoderViT | ConvEncoder, PromptEncoder, FusionBlock | None]:
-    """The parts that differ between a square ViT and a convolutional field encoder."""
+) -> tuple[ImageEncoderViT | TinyViT | ConvEncoder, PromptEncoder, FusionBlock | None]:
+    """The parts that differ between an encoder of squares and a convolutional field encoder."""
     size, dim = config.encoder, config.prompt_embed_dim
     if isinstance(size, ConvConfig):
         conv = ConvEncoder(size.widths, size.depths, size.stem_chans, dim)
@@ -180,6 +232,11 @@ def _encoder_parts(
             DensePromptEncoder(dim, cells, window_px, config.mask_in_chans),
             FusionBlock(dim),
         )
+    square = (size.img_size, size.img_size)
+    side = size.img_size // (16 if isinstance(size, TinyVitConfig) else size.patch_size)
+    prompts = PromptEncoder(dim, (side, side), square, config.mask_in_chans)
+    if isinstance(size, TinyVitConfig):
+        return TinyViT(**dataclasses.asdict(size), out_chans=dim), prompts, None
     vit = ImageEncoderViT(
         img_size=size.img_size,
         patch_size=size.patch_size,
@@ -190,6 +247,4 @@ def _encoder_parts(
         window_size=size.window_size,
         global_attn_indexes=size.global_attn_indexes,
     )
-    side = size.img_size // size.patch_size
-    square = (size.img_size, size.img_size)
-    return vit, PromptEncoder(dim, (side, side), square, config.mask_in_chans), None
+    return vit, prompts, None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..modeling.sam import Sam
-from ..modeling.sizes import VIT_B, VIT_H, VIT_L, SamConfig
+from ..modeling.sizes import VIT_B, VIT_H, VIT_L, VIT_T, SamConfig
 from ..modeling.sizes import build_sam as build_from_config
 from ..zoo.checkpoint import CheckpointError, read_checkpoint
 
@@ -39,6 +39,11 @@ def build_sam_vit_b(checkpoint: str | Path | None = None) -> Sam:
     return _build(VIT_B, "vit_b", checkpoint)
 
 
+def build_sam_vit_t(checkpoint: str | Path | None = None) -> Sam:
+    """MobileSAM: TinyViT, 10 M parameters."""
+    return _build(VIT_T, "vit_t", checkpoint)
+
+
 build_sam = build_sam_vit_h
 
 sam_model_registry: dict[str, Callable[..., Sam]] = {
@@ -46,4 +51,5 @@ sam_model_registry: dict[str, Callable[..., Sam]] = {
     "vit_h": build_sam_vit_h,
     "vit_l": build_sam_vit_l,
     "vit_b": build_sam_vit_b,
+    "vit_t": build_sam_vit_t,
 }

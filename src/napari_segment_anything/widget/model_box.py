@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Signal
-from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from ..zoo import download, registry
@@ -25,9 +24,6 @@ class ModelBox(QComboBox):
             self.addItem(_caption(entry), entry.name)
             index = self.count() - 1
             self.setItemData(index, f"{entry.title}. Licence: {entry.licence}.", 3)  # tooltip
-            model = self.model()
-            if not entry.is_supported and isinstance(model, QStandardItemModel):
-                model.item(index).setEnabled(False)
         self.addItem(BROWSE, "")
         self._last = 0
         self.setToolTip("nano is built in; the others are downloaded when they are first used")
@@ -65,8 +61,6 @@ class ModelBox(QComboBox):
 def _caption(entry: registry.ModelEntry) -> str:
     if entry.kind == "builtin":
         return f"{entry.name} (built in)"
-    if not entry.is_supported:
-        return f"{entry.name} (not supported yet)"
     if download.is_present(entry):
         return f"{entry.name} (on disk)"
     return f"{entry.name} (download, {entry.size_mb} MB)"

@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..modeling.sam import Sam
-from ..modeling.sizes import VIT_B, VIT_H, VIT_L, SamConfig, build_sam
+from ..modeling.sizes import VIT_B, VIT_H, VIT_L, VIT_T, SamConfig, build_sam
 
 CONFIG_KEY = "sam_config"
 PATCH_KEY = "image_encoder.patch_embed.proj.weight"
+TINY_VIT_KEY = "image_encoder.patch_embed.seq.0.c.weight"
 PLAIN_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 BY_WIDTH = {768: VIT_B, 1024: VIT_L, 1280: VIT_H}
 
@@ -55,11 +56,6 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         state, metadata = _read_safetensors(path)
     else:
         state, metadata = _read_torch(path), {}
-    if any(key.startswith("image_encoder.patch_embed.seq.") for key in state):
-        raise CheckpointError(
-            f"{path}: found MobileSAM's TinyViT encoder (vit_t), which is not supported yet; "
-            "use a vit_b, vit_l or vit_h checkpoint."
-        )
     _check_plain(path, state)
     config = _config_of(path, state, metadata)
     _check_shapes(path, state, config)
@@ -140,10 +136,12 @@ def _config_of(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, s
             return SamConfig.from_json(metadata[CONFIG_KEY])
         except ValueError as error:
             raise CheckpointError(f"{path}: {error}") from error
+    if TINY_VIT_KEY in state:
+        return VIT_T
     if PATCH_KEY not in state:
         raise CheckpointError(
-            f"{path}: expected a Segment Anything checkpoint with {PATCH_KEY}, "
-            f"found {len(state)} tensors such as {sorted(state)[:3]}."
+            f"{path}: expected a Segment Anything checkpoint with {PATCH_KEY}, or MobileSAM's "
+            f"with {TINY_VIT_KEY}, found {len(state)} tensors such as {sorted(state)[:3]}."
         )
     shape = tuple(state[PATCH_KEY].shape)
     width = shape[0] if len(shape) == 4 else 0

@@ -65,11 +65,6 @@ def _resolve(name_or_path: str | Path, progress: Progress | None) -> tuple[str, 
     if is_path or (text not in registry.names() and path.is_file()):
         return path.stem, path
     entry = registry.entry(text)
-    if not entry.is_supported:
-        raise ValueError(
-            f"Expected a model that can be loaded, got {entry.name!r}, whose TinyViT encoder is "
-            "not supported yet; use vit_b or a vit_b model of micro-sam."
-        )
     if entry.kind == "builtin":
         return entry.name, built_in_path()
     return entry.name, download.find_local(entry) or download.fetch(entry, progress=progress)

@@ -14,7 +14,7 @@ _OWNCLOUD = "https://owncloud.gwdg.de/index.php/s/"
 class ModelEntry:
     """One model. ``sha256`` proves a download; ``xxh128`` alone only finds damage.
 
-    ``size_mb`` is approximate; ``architecture`` vit_t is known but not supported yet.
+    ``size_mb`` is approximate.
     """
 
     name: str
@@ -26,11 +26,6 @@ class ModelEntry:
     size_mb: int | None = None
     sha256: str | None = None
     xxh128: str | None = None
-
-    @property
-    def is_supported(self) -> bool:
-        """False for architectures that cannot be loaded yet."""
-        return self.architecture != "vit_t"
 
     @property
     def verification(self) -> str:
