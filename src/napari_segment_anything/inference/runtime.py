@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ..config import PRECISIONS
+
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
+from ..config import ModelChoice
 from ..core.dispatch import Dispatcher, InlineDispatcher
 from ..core.engine import Engine
 from ..viewer.controller import Controller
@@ -17,7 +18,7 @@ from ..viewer.controller import Controller
 if TYPE_CHECKING:
     from ..inference.model import Model
 
-DEFAULT_MODEL = "nano"
+DEFAULT_MODEL = ModelChoice().name
 
 _SESSIONS: weakref.WeakKeyDictionary[Image, weakref.ref[AnnotationSession]]
 _SESSIONS = weakref.WeakKeyDictionary()
@@ -112,9 +113,37 @@ class AnnotationSession:
         """Segment the displayed plane into `labels`; fields of `AutoMaskSettings` by name."""
         self.controller.auto_mask(**settings)
 
-    def set_model(self, model: str | Model) -> None:
-        """Use another model, by name, path, or loaded."""
-        self.controller.set_model(_model_name(self.controller.engine, model))
+    def set_model(
+        self, model: str | Model, *, device: str | None = None, precision: str | None = None
+    ) -> None:
+        """Use another model from now on; committed labels stay.
+
+        Args:
+            model: name, path of a checkpoint, or a loaded `Model`, which runs as it was loaded.
+            device: as in `load_model`; what the session has if it is not given.
+            precision: likewise.
+
+        Raises:
+            ValueError: a device or precision for a loaded `Model`.
+        """
+        if not isinstance(model, str) and (device or precision):
+            raise ValueError(
+                f"Expected a model's name for device={device!r} and precision={precision!r}, got "
+                f"{model.name!r}, already loaded; give them to load_model."
+            )
+        now = self.controller.choice
+        name = _model_name(self.controller.engine, model)
+        choice = ModelChoice(name, device or now.device, precision or now.precision)
+        self.controller.set_model(choice)
+
+    @property
+    def running(self) -> str | None:
+        """Device, precision and why, of the model at hand; None before one is loaded."""
+        return self.controller.engine.running
+
+    def rest(self) -> None:
+        """Give the model's memory back once all prompts are answered; the next one loads it."""
+        self.controller.rest()
 
     def stop(self) -> None:
         """Cancel running and waiting work."""
@@ -176,7 +205,8 @@ def attach(
         return existing
     engine = Engine()
     name = _model_name(engine, model)
-    session = AnnotationSession(Controller(viewer, image, make_dispatcher(), engine, name))
+    choice = ModelChoice(name)
+    session = AnnotationSession(Controller(viewer, image, make_dispatcher(), engine, choice))
     _remember(image, session)
     return session
 
@@ -206,6 +236,14 @@ def session_of(image: Image) -> AnnotationSession | None:
     return None if reference is None else reference()
 
 
+def rest_unwatched(viewer: ViewerModel) -> None:
+    """Have the sessions of a viewer that no dock shows give their memory back."""
+    sessions = [session_of(layer) for layer in viewer.layers if isinstance(layer, Image)]
+    for session in sessions:
+        if session is not None and not session.controller.is_watched:
+            session.rest()
+
+
 def make_dispatcher() -> Dispatcher:
     """A worker thread where a Qt application runs, else a queue that `wait` works off."""
     if "qtpy" in sys.modules:
@@ -232,4 +270,4 @@ def _image_of(viewer: ViewerModel, layer: Image | str) -> Image:
 
 
 def _model_name(engine: Engine, model: str | Model) -> str:
-    return model if isinstance(model, str) else engine.offer(model)
+    return model if isinstance(model, str) else engine.at_hand.offer(model)

@@ -12,7 +12,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
-from .attach import AnnotationSession, attach, session_of
+from .attach import AnnotationSession, attach, rest_unwatched, session_of
 from .model_box import ModelBox
 from .object_panel import ObjectPanel
 from .whole_panel import WholeImagePanel
@@ -78,10 +78,14 @@ class SegmentAnythingDock(QWidget):
             self.image_box.value = active if isinstance(active, Image) else images[-1]
 
     def event(self, event: QEvent) -> bool:
-        """Let go of the session's news when the dock is closed; the session goes on."""
+        """Have sessions give their memory back when the dock is closed; they and layers stay.
+
+        napari's x button takes the dock's parent; its other button hides the dock, with no loss.
+        """
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is None:
                 self._follow(None)
+                rest_unwatched(self.viewer)
             else:
                 self.reset_choices()
                 self._choose_image()

@@ -1,0 +1,76 @@
+"""The one model at hand and the embeddings it has made: they come and go together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..config import ModelChoice
+from ..inference.memory import give_back
+from ..structures import Progress
+from .dispatch import PutBack
+from .embedding_cache import EmbeddingCache
+
+if TYPE_CHECKING:
+    from ..inference.model import Model
+    from .functions import Functions
+
+
+class ModelAtHand:
+    """Loads a model when it is asked for, and puts it down for the next one.
+
+    ``used`` is the choice whose model is at hand, ``failed`` the last one that could not be
+    loaded. Models handed in with `offer` could not be loaded again: they stay until `release`.
+    """
+
+    def __init__(self, functions: Functions, embeddings: EmbeddingCache) -> None:
+        self.embeddings = embeddings
+        self.model: Model | None = None
+        self.used: ModelChoice | None = None
+        self.failed: ModelChoice | None = None
+        self._functions = functions
+        self._given: dict[str, Model] = {}
+
+    def offer(self, model: Model) -> str:
+        """Use a loaded model under its name from now on; returns the name to ask for."""
+        name = f"{model.name} ({model.digest[:8]}, {model.device}, {model.precision})"
+        self._given[name] = model
+        return name
+
+    def get(self, choice: ModelChoice, progress: Progress | None = None) -> Model:
+        """The chosen model; the one before is put down once this one is there."""
+        if self.model is not None and self.used == choice:
+            return self.model
+        model = self._given.get(choice.name) or self._loaded(choice, progress)
+        if not self.is_empty:
+            self.put_down()
+        self.model, self.used = model, choice
+        return model
+
+    def _loaded(self, choice: ModelChoice, progress: Progress | None) -> Model:
+        try:
+            model = self._functions.load_model(
+                choice.name, choice.device, choice.precision, progress=progress
+            )
+        except PutBack:
+            raise
+        except Exception:
+            self.failed = choice
+            raise
+        self.failed = None
+        return model
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there is nothing to put down."""
+        return self.model is None and len(self.embeddings) == 0
+
+    def put_down(self) -> None:
+        """Give the model and its embeddings up until they are asked for."""
+        self.model = self.used = None
+        self.embeddings.clear()
+        give_back()
+
+    def release(self) -> None:
+        """Give everything up, for good."""
+        self._given.clear()
+        self.put_down()
