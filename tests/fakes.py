@@ -23,12 +23,19 @@ class Thing(SimpleNamespace):
     """A namespace that can be referred to weakly."""
 
 
+class Device(Thing):
+    """Looks like torch's."""
+
+    def __str__(self) -> str:
+        return self.type
+
+
 def fake_model(name: str, device: str = "auto", precision: str = "auto") -> Thing:
     return Thing(
         name=name,
         digest=name,
         card=SimpleNamespace(automask={}),
-        device=SimpleNamespace(type="cpu") if device == "auto" else SimpleNamespace(type=device),
+        device=Device(type="cpu" if device == "auto" else device),
         precision="fp32" if precision == "auto" else precision,
         precision_reason="no native bf16 here" if precision == "auto" else "as asked",
     )
@@ -53,6 +60,9 @@ class FakeFunctions:
         if name.startswith("broken"):
             raise ValueError(f"Expected a model, {name} is broken.")
         return fake_model(name, device, precision)
+
+    def on_cpu(self, model: Any) -> Any:
+        return fake_model(model.name)
 
     def encode(self, model: Any, image: Any, *, contrast_limits: Any, progress: Any) -> Any:
         for done in range(1000):

@@ -10,7 +10,8 @@ from napari_segment_anything.config import ModelChoice
 from napari_segment_anything.core.dispatch import InlineDispatcher
 from napari_segment_anything.core.engine import AutoMaskRequest, View
 from napari_segment_anything.core.labels import automask_edit, object_edit
-from napari_segment_anything.core.session import ObjectState, Session
+from napari_segment_anything.core.objects import ObjectState
+from napari_segment_anything.core.session import Session
 from napari_segment_anything.geometry.planes import PlaneRef
 from napari_segment_anything.structures import Prompt
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..config import ModelChoice
 from ..geometry.planes import PlaneRef
+from ..inference.out_of_memory import OutOfMemory, is_out_of_memory
 from ..structures import Embedding, EmbeddingKey, MaskPrediction, Progress, Prompt
 from .embedding_cache import EmbeddingCache
 from .functions import Functions, Labels, PublicFunctions, Records
@@ -88,6 +89,7 @@ class Engine:
         self.cache = EmbeddingCache() if cache is None else cache
         self.at_hand = ModelAtHand(self.functions, self.cache)
         self.encode_count = 0
+        self._notices: list[str] = []
         self._hash_of_lazy: dict[tuple[int, PlaneRef], str] = {}
 
     @property
@@ -105,10 +107,55 @@ class Engine:
         return f"{model.device} · {model.precision}: {model.precision_reason}"
 
     def run(self, request: Request, progress: Progress) -> Answer:
-        """Answer one request; an exception raised by ``progress`` cancels it."""
+        """Answer one request; an exception raised by ``progress`` cancels it.
+
+        Where memory runs out it is tried again with what is at hand put down, then on the CPU.
+
+        Raises:
+            OutOfMemory: the CPU's does not suffice either.
+        """
         if isinstance(request, RestRequest):
             self.at_hand.put_down()
             return None
+        return self._fitted(request, progress, [self._put_down, self._to_cpu, self._give_up])
+
+    def take_notices(self) -> list[str]:
+        """What the person should know of the work done since last time, in sentences."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def _fitted(
+        self, work: Work, progress: Progress, ways_out: Sequence[Callable[[View], None]]
+    ) -> Answer:
+        """The answer, if need be after ways out of a lack of memory have been taken."""
+        try:
+            return self._answer(work, progress)
+        except Exception as error:
+            if not ways_out or not is_out_of_memory(error):
+                raise
+        ways_out[0](work.view)  # beyond the handler: the error and what its frames hold are gone
+        return self._fitted(work, progress, ways_out[1:])
+
+    def _put_down(self, _view: View) -> None:
+        self.at_hand.put_down()
+
+    def _to_cpu(self, view: View) -> None:
+        model = self.at_hand.model
+        if model is not None and model.device.type == "cpu":
+            self._give_up(view)
+        self.at_hand.move_to_cpu(view.model)
+        self._notices.append("The GPU ran out of memory: going on on the CPU.")
+
+    def _give_up(self, view: View) -> None:
+        self.at_hand.put_down()
+        self._notices.clear()
+        (h, w), name = view.size_hw, view.model.name
+        raise OutOfMemory(
+            f"Expected enough memory for {name!r} on {h} x {w} pixels, but the computer ran out "
+            "of it; take a smaller image or model, fewer points per batch, or close programs."
+        )
+
+    def _answer(self, request: Work, progress: Progress) -> Answer:
         model = self.at_hand.get(request.view.model, progress)
         if isinstance(request, AutoMaskRequest):
             return self._segment(model, request, progress)

@@ -1,4 +1,4 @@
-"""The four public functions that do an engine's work: the contract, and this package's own."""
+"""The functions that do an engine's work: the contract, and this package's own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ Records = Sequence[Mapping[str, Any]]
 
 
 class Functions(Protocol):
-    """The four public functions that do the work."""
+    """The four public functions that do the work, and the way to the CPU."""
 
     def load_model(
         self, name: str, device: str, precision: str, *, progress: Progress | None = None
     ) -> Model:
         """See `zoo.loader.load_model`."""
+
+    def on_cpu(self, model: Model) -> Model:
+        """See `inference.model.on_cpu`."""
 
     def encode(self, model: Model, image: Any, **options: Any) -> Embedding:
         """See `inference.predictor.encode`."""
@@ -45,6 +48,12 @@ class PublicFunctions:
         from ..zoo.loader import load_model
 
         return load_model(name, device, precision, progress=progress)
+
+    def on_cpu(self, model: Model) -> Model:
+        """See `inference.model.on_cpu`."""
+        from ..inference.model import on_cpu
+
+        return on_cpu(model)
 
     def encode(self, model: Model, image: Any, **options: Any) -> Embedding:
         """See `inference.predictor.encode`."""

@@ -29,6 +29,7 @@ class ModelAtHand:
         self.failed: ModelChoice | None = None
         self._functions = functions
         self._given: dict[str, Model] = {}
+        self._does_not_fit: ModelChoice | None = None
 
     def offer(self, model: Model) -> str:
         """Use a loaded model under its name from now on; returns the name to ask for."""
@@ -40,17 +41,22 @@ class ModelAtHand:
         """The chosen model; the one before is put down once this one is there."""
         if self.model is not None and self.used == choice:
             return self.model
-        model = self._given.get(choice.name) or self._loaded(choice, progress)
+        model = self._fetched(choice, progress)
         if not self.is_empty:
             self.put_down()
         self.model, self.used = model, choice
         return model
 
-    def _loaded(self, choice: ModelChoice, progress: Progress | None) -> Model:
+    def _fetched(self, choice: ModelChoice, progress: Progress | None) -> Model:
+        device, precision = choice.device, choice.precision
+        fits = choice != self._does_not_fit
+        if choice.name in self._given:
+            model = self._given[choice.name]
+            return model if fits else self._functions.on_cpu(model)
+        if not fits:
+            device, precision = "cpu", "auto"
         try:
-            model = self._functions.load_model(
-                choice.name, choice.device, choice.precision, progress=progress
-            )
+            model = self._functions.load_model(choice.name, device, precision, progress=progress)
         except PutBack:
             raise
         except Exception:
@@ -59,6 +65,11 @@ class ModelAtHand:
         self.failed = None
         return model
 
+    def move_to_cpu(self, choice: ModelChoice) -> None:
+        """Have a model that does not fit into the GPU's memory run on the CPU, until put down."""
+        self.put_down()
+        self._does_not_fit = choice
+
     @property
     def is_empty(self) -> bool:
         """True if there is nothing to put down."""
@@ -66,7 +77,7 @@ class ModelAtHand:
 
     def put_down(self) -> None:
         """Give the model and its embeddings up until they are asked for."""
-        self.model = self.used = None
+        self.model = self.used = self._does_not_fit = None
         self.embeddings.clear()
         give_back()
 

@@ -7,7 +7,6 @@ All methods are called on one thread; only `Engine.run` is on the worker's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,65 +26,7 @@ from .engine import (
     Work,
 )
 from .functions import Records
-
-
-@dataclass(frozen=True)
-class Refined:
-    """A committed label that is being refined, and what it looked like, (H, W) bool."""
-
-    label: int
-    mask: NDArray[np.bool_] = field(compare=False)
-
-
-@dataclass
-class ObjectState:
-    """One object on its way into the labels.
-
-    ``order`` lists the candidates best first, ``chosen`` is a place in it, counted in a circle.
-    ``refines`` is the committed label that it will replace.
-    """
-
-    object_id: int
-    view: View | None = None
-    prompt: Prompt | None = None
-    serial: int = 0
-    answered: int = 0
-    answer: MaskPrediction | None = None
-    order: tuple[int, ...] = ()
-    chosen: int = 0
-    refines: Refined | None = None
-    overwrite: bool = False
-
-    @property
-    def is_pending(self) -> bool:
-        """True while the newest prompt has no answer."""
-        return self.prompt is not None and self.answered < self.serial
-
-    @property
-    def mask(self) -> NDArray[np.bool_] | None:
-        """The chosen candidate's mask, (H, W)."""
-        return None if self.answer is None else self.answer.masks[self.candidate]
-
-    @property
-    def iou(self) -> float | None:
-        """The chosen candidate's predicted IoU."""
-        return None if self.answer is None else float(self.answer.iou[self.candidate])
-
-    @property
-    def candidate(self) -> int:
-        """Index of the chosen candidate in the answer."""
-        return self.order[self.chosen % len(self.order)]
-
-    def forget_answer(self) -> None:
-        """The newest prompt will get no answer, and the one before no longer counts."""
-        self.answer, self.answered = None, self.serial
-
-    def knows(self, view: View, prompt: Prompt, refines: Refined | None) -> bool:
-        """True if this very prompt is answered, or will be."""
-        if self.prompt is None or not (self.is_pending or self.answer is not None):
-            return False
-        same = self.view == view and self.refines == refines
-        return same and self.prompt.says_the_same(prompt)
+from .objects import ObjectState, Refined
 
 
 class Canvas(Protocol):
@@ -344,8 +285,15 @@ class Session:
         self.dispatcher.submit(Job(self.status, work, self._succeeded, self._failed))
         self.canvas.status_changed()
 
-    def _succeeded(self, answer: Any) -> None:
+    def _ended(self) -> Request | None:
+        """The request that has run, after a word on what the person should know of it."""
         request, self._running = self._running, None
+        for notice in self.engine.take_notices() if not self._is_closed else ():
+            self.canvas.tell(notice)
+        return request
+
+    def _succeeded(self, answer: Any) -> None:
+        request = self._ended()
         if self._is_closed or request is None:
             return
         if request is self._unwanted:
@@ -361,7 +309,7 @@ class Session:
         self._pump()
 
     def _failed(self, error: Exception) -> None:
-        request, self._running = self._running, None
+        request = self._ended()
         if self._is_closed:
             return
         if isinstance(request, EncodeRequest):

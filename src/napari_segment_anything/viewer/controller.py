@@ -17,7 +17,8 @@ from ..config import ModelChoice
 from ..core.dispatch import Dispatcher
 from ..core.engine import Engine, View
 from ..core.layer_prompts import prompt_of
-from ..core.session import Refined, Session
+from ..core.objects import Refined
+from ..core.session import Session
 from ..geometry.planes import PlaneRef
 from .ages import PromptAges
 from .keys import bind_keys, unbind_keys
