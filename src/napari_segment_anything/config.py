@@ -35,7 +35,6 @@ class ModelChoice:
         "auto",
         label="Precision",
         help="auto, fp32, bf16 or fp16; auto takes bf16 only where the hardware multiplies it.",
-        choices=PRECISIONS,
     )
 
 

@@ -69,7 +69,7 @@ def test_parts_come_in_order_and_others_errors_pass():
 
     points = np.arange(20.0).reshape(10, 2)
     parts = list(batches.run(work, points))
-    assert sum(parts, []) == points[:, 0].tolist() and batches.most == 2
+    assert [x for part in parts for x in part] == points[:, 0].tolist() and batches.most == 2
     assert list(batches.run(work, points[:0])) == []
     with pytest.raises(ZeroDivisionError):
         list(batches.run(lambda part: 1 / 0, points))

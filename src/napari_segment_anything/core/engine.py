@@ -100,7 +100,7 @@ class Engine:
 
     @property
     def running(self) -> str | None:
-        """How the model at hand runs: ``cpu · fp32: no native bf16 on this CPU``."""
+        """How the model at hand runs: ``cpu · fp32: no native bf16 found on this CPU``."""
         model = self.at_hand.model
         if model is None:
             return None

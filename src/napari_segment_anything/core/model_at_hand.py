@@ -37,6 +37,10 @@ class ModelAtHand:
         self._given[name] = model
         return name
 
+    def is_given(self, name: str) -> bool:
+        """True for a model that was handed in, which runs as it was loaded."""
+        return name in self._given
+
     def get(self, choice: ModelChoice, progress: Progress | None = None) -> Model:
         """The chosen model; the one before is put down once this one is there."""
         if self.model is not None and self.used == choice:

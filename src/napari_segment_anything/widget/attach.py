@@ -126,15 +126,9 @@ class AnnotationSession:
         Raises:
             ValueError: a device or precision for a loaded `Model`.
         """
-        if not isinstance(model, str) and (device or precision):
-            raise ValueError(
-                f"Expected a model's name for device={device!r} and precision={precision!r}, got "
-                f"{model.name!r}, already loaded; give them to load_model."
-            )
-        now = self.controller.choice
-        name = _model_name(self.controller.engine, model)
-        choice = ModelChoice(name, device or now.device, precision or now.precision)
-        self.controller.set_model(choice)
+        controller = self.controller
+        choice = _choice(controller.engine, model, controller.choice, device, precision)
+        controller.set_model(choice)
 
     @property
     def running(self) -> str | None:
@@ -174,7 +168,12 @@ class AnnotationSession:
 
 
 def attach(
-    viewer: ViewerModel, image_layer: Image | str, model: str | Model = DEFAULT_MODEL
+    viewer: ViewerModel,
+    image_layer: Image | str,
+    model: str | Model = DEFAULT_MODEL,
+    *,
+    device: str | None = None,
+    precision: str | None = None,
 ) -> AnnotationSession:
     """Start, or find, the annotation session of an image layer.
 
@@ -182,13 +181,16 @@ def attach(
         viewer: a napari viewer, or a `ViewerModel` where no application runs.
         image_layer: an image layer of the viewer, or its name.
         model: name of a model, path of a checkpoint, or a loaded `Model`.
+        device: as in `load_model`.
+        precision: as in `load_model`.
 
     Returns:
         The session; for the same layer always the same one. Its model changes only if ``model``
-        is given and not the default.
+        is given and not the default, its device and precision if they are given.
 
     Raises:
-        ValueError: a layer that is no image, or is not in this viewer.
+        ValueError: a layer that is no image, or is not in this viewer; a device or precision for
+            a loaded model.
     """
     viewer = getattr(viewer, "__wrapped__", viewer)
     image = _image_of(viewer, getattr(image_layer, "__wrapped__", image_layer))
@@ -199,13 +201,12 @@ def attach(
                 f"Expected a layer of this viewer alone, {image.name!r} has a session in another "
                 "viewer; close() that one first."
             )
-        if model != DEFAULT_MODEL:
-            existing.set_model(model)
+        wanted = existing.controller.model if model == DEFAULT_MODEL else model
+        existing.set_model(wanted, device=device, precision=precision)
         existing.controller.activate()
         return existing
     engine = Engine()
-    name = _model_name(engine, model)
-    choice = ModelChoice(name)
+    choice = _choice(engine, model, ModelChoice(), device, precision)
     session = AnnotationSession(Controller(viewer, image, make_dispatcher(), engine, choice))
     _remember(image, session)
     return session
@@ -269,5 +270,19 @@ def _image_of(viewer: ViewerModel, layer: Image | str) -> Image:
     return layer
 
 
-def _model_name(engine: Engine, model: str | Model) -> str:
-    return model if isinstance(model, str) else engine.at_hand.offer(model)
+def _choice(
+    engine: Engine,
+    model: str | Model,
+    now: ModelChoice,
+    device: str | None,
+    precision: str | None,
+) -> ModelChoice:
+    """What is asked for; ``now`` says what is not."""
+    if isinstance(model, str):
+        return ModelChoice(model, device or now.device, precision or now.precision)
+    if device or precision:
+        raise ValueError(
+            f"Expected a model's name for device={device!r} and precision={precision!r}, got "
+            f"{model.name!r}, already loaded; give them to load_model."
+        )
+    return ModelChoice(engine.at_hand.offer(model))
