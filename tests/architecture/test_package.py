@@ -43,6 +43,11 @@ def test_import_is_light():
     assert not modules & {"torch", "napari", "qtpy", "magicgui", "numpy", "skimage"}
 
 
+def test_the_command_line_answers_before_torch_is_loaded():
+    modules = loaded_after("import napari_segment_anything.cli.main")
+    assert not modules & {"torch", "napari", "qtpy", "numpy", "PIL", "rich"}
+
+
 def test_public_functions_need_no_qt():
     names = "load_model, encode, predict, auto_mask"
     modules = loaded_after(f"from napari_segment_anything import {names}")
