@@ -19,6 +19,28 @@ def disk(size_hw: tuple[int, int], x: float, y: float, radius: float) -> np.ndar
     return (rows - y) ** 2 + (cols - x) ** 2 <= radius**2
 
 
+class Thing(SimpleNamespace):
+    """A namespace that can be referred to weakly."""
+
+
+class Device(Thing):
+    """Looks like torch's."""
+
+    def __str__(self) -> str:
+        return self.type
+
+
+def fake_model(name: str, device: str = "auto", precision: str = "auto") -> Thing:
+    return Thing(
+        name=name,
+        digest=name,
+        card=SimpleNamespace(automask={}),
+        device=Device(type="cpu" if device == "auto" else device),
+        precision="fp32" if precision == "auto" else precision,
+        precision_reason="no native bf16 here" if precision == "auto" else "as asked",
+    )
+
+
 class FakeFunctions:
     """Masks are disks around foreground points, without those around background points.
 
@@ -32,10 +54,15 @@ class FakeFunctions:
         self.gate.set()
         self.fail_next: Exception | None = None
 
-    def load_model(self, name: str, *, progress: Any = None) -> Any:
+    def load_model(
+        self, name: str, device: str = "auto", precision: str = "auto", *, progress: Any = None
+    ) -> Any:
         if name.startswith("broken"):
             raise ValueError(f"Expected a model, {name} is broken.")
-        return SimpleNamespace(name=name, digest=name, card=SimpleNamespace(automask={}))
+        return fake_model(name, device, precision)
+
+    def on_cpu(self, model: Any) -> Any:
+        return fake_model(model.name)
 
     def encode(self, model: Any, image: Any, *, contrast_limits: Any, progress: Any) -> Any:
         for done in range(1000):
@@ -43,7 +70,7 @@ class FakeFunctions:
             if self.gate.wait(0.01):
                 break
         self.encoded.append(np.array(image))
-        return SimpleNamespace(size_hw=image.shape[:2], nbytes=100)
+        return Thing(size_hw=image.shape[:2], nbytes=100)
 
     def predict(self, model, embedding, points_xy, labels, box, mask) -> MaskPrediction:
         self.predictions += 1

@@ -16,6 +16,28 @@ def _setting(default: Any, *, label: str, help: str, **limits: Any) -> Any:
     return field(default=default, metadata={"label": label, "help": help, **limits})
 
 
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model, where it runs, and how exactly it computes."""
+
+    name: str = _setting(
+        "nano", label="Model", help="A model's name, or the path of a checkpoint file."
+    )
+    device: str = _setting(
+        "auto",
+        label="Device",
+        help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU where there is one.",
+    )
+    precision: str = _setting(
+        "auto",
+        label="Precision",
+        help="auto, fp32, bf16 or fp16; auto takes bf16 only where the hardware multiplies it.",
+    )
+
+
 @dataclass(frozen=True)
 class AutoMaskSettings:
     """Whole-image segmentation; names and meanings are ``SamAutomaticMaskGenerator``'s."""

@@ -74,11 +74,15 @@ class Embedding:
 
 @dataclass(frozen=True)
 class EmbeddingKey:
-    """What decides an embedding: the weights, the pixels (their hash), and how they are shown."""
+    """What decides an embedding: the weights, the pixels (their hash), and how they are shown.
+
+    ``runs_as`` is the device and precision: features made in one do not serve another.
+    """
 
     model_digest: str
     pixels: str
     contrast_limits: tuple[float, float] | None
+    runs_as: str
 
 
 class MaskPrediction(NamedTuple):

@@ -32,6 +32,12 @@ def test_manifest_commands_import_and_menus_name_them():
     assert [w.command for w in manifest.contributions.widgets] == list(commands)
 
 
+def test_the_command_is_there():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, _, name = scripts["napari-segment-anything"].partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+
+
 def loaded_after(code: str) -> set[str]:
     report = f"import sys; {code}; print(' '.join(sys.modules))"
     run = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
@@ -41,6 +47,11 @@ def loaded_after(code: str) -> set[str]:
 def test_import_is_light():
     modules = loaded_after("import napari_segment_anything")
     assert not modules & {"torch", "napari", "qtpy", "magicgui", "numpy", "skimage"}
+
+
+def test_the_command_line_answers_before_torch_is_loaded():
+    modules = loaded_after("import napari_segment_anything.cli.main")
+    assert not modules & {"torch", "napari", "qtpy", "numpy", "PIL", "rich"}
 
 
 def test_public_functions_need_no_qt():

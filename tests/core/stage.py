@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from napari_segment_anything.config import ModelChoice
 from napari_segment_anything.core.dispatch import InlineDispatcher
 from napari_segment_anything.core.engine import AutoMaskRequest, View
 from napari_segment_anything.core.labels import automask_edit, object_edit
-from napari_segment_anything.core.session import ObjectState, Session
+from napari_segment_anything.core.objects import ObjectState
+from napari_segment_anything.core.session import Session
 from napari_segment_anything.geometry.planes import PlaneRef
 from napari_segment_anything.structures import Prompt
 
@@ -67,7 +69,8 @@ class Canvas:
 
 def view(image=None, model="fake", limits=None, version=0, lazy=False, plane=PLANE) -> View:
     pixels = np.zeros(SIZE, np.uint8) if image is None else image
-    return View(model, plane, SIZE, version, limits, lambda: pixels, lazy)
+    choice = ModelChoice(model) if isinstance(model, str) else model
+    return View(choice, plane, SIZE, version, limits, lambda: pixels, lazy)
 
 
 def click(*points, labels=None) -> Prompt:

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from tests.core.stage import PLANE, SIZE, click, view
-from tests.fakes import FakeFunctions
+from tests.fakes import FakeFunctions, fake_model
 
+from napari_segment_anything.config import ModelChoice
 from napari_segment_anything.core.embedding_cache import EmbeddingCache
 from napari_segment_anything.core.engine import AutoMaskRequest, EncodeRequest, Engine, MaskRequest
 from napari_segment_anything.geometry.planes import PlaneRef
@@ -26,9 +27,9 @@ class Recording(FakeFunctions):
         self.limits: list[tuple[float, float] | None] = []
         self.auto: list[tuple[object, dict]] = []
 
-    def load_model(self, name, *, progress=None):
+    def load_model(self, name, device="auto", precision="auto", *, progress=None):
         self.loaded.append(name)
-        return super().load_model(name, progress=progress)
+        return super().load_model(name, device, precision, progress=progress)
 
     def encode(self, model, image, *, contrast_limits, progress):
         self.limits.append(contrast_limits)
@@ -74,7 +75,6 @@ def test_many_prompts_on_one_view_encode_once(engine, functions):
         ({"image": RAMP.astype(np.int32)}, 2),
         ({"image": RAMP.T}, 2),
         ({"limits": (0.0, 9.0)}, 2),
-        ({"model": "other"}, 2),
     ],
 )
 def test_encodes_again_when_and_only_when_it_must(engine, change, count):
@@ -153,18 +153,19 @@ def test_whole_image_runs_reuse_the_embedding_unless_cropped(engine, functions):
 
 
 def test_a_model_in_hand_needs_no_loading(engine, functions):
-    model = SimpleNamespace(name="mine", digest="0123456789ab", card=SimpleNamespace(automask={}))
-    name = engine.offer(model)
-    assert name == "mine (01234567)"
+    model = fake_model("mine")
+    name = engine.at_hand.offer(model)
     encode(engine, view(RAMP, model=name))
-    assert functions.loaded == [] and engine.used_name == name and engine.card is model.card
+    assert functions.loaded == [] and engine.card is model.card
+    assert engine.at_hand.used == ModelChoice(name)
 
 
 def test_a_failed_load_is_remembered_and_the_last_model_stays(engine, functions):
     encode(engine, view(RAMP))
     with pytest.raises(ValueError, match="broken"):
         encode(engine, view(RAMP, model="broken"))
-    assert engine.failed_model == "broken" and engine.used_name == "fake"
+    assert engine.at_hand.failed == ModelChoice("broken")
+    assert engine.at_hand.used == ModelChoice("fake")
     encode(engine, view(RAMP))
     assert functions.loaded == ["fake", "broken"] and engine.encode_count == 1
 
@@ -189,7 +190,7 @@ def test_release_gives_everything_up(engine, functions):
 
 
 def key(name: str) -> EmbeddingKey:
-    return EmbeddingKey("digest", name, None)
+    return EmbeddingKey("digest", name, None, "cpu fp32")
 
 
 def embedding(nbytes: int) -> SimpleNamespace:

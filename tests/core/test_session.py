@@ -8,7 +8,7 @@ from tests.core.stage import SIZE, click, view
 from tests.fakes import disk
 
 from napari_segment_anything.core.dispatch import Cancelled
-from napari_segment_anything.core.session import Refined
+from napari_segment_anything.core.objects import Refined
 from napari_segment_anything.geometry.planes import PlaneRef
 from napari_segment_anything.structures import Prompt
 

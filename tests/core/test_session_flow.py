@@ -7,6 +7,7 @@ import pytest
 from tests.core.stage import SIZE, Canvas, click, drain, view
 from tests.fakes import FakeFunctions, disk
 
+from napari_segment_anything.config import ModelChoice
 from napari_segment_anything.core.dispatch import InlineDispatcher
 from napari_segment_anything.core.embedding_cache import EmbeddingCache
 from napari_segment_anything.core.engine import Engine, View
@@ -133,7 +134,7 @@ def test_encoded_again_only_if_something_changed():
         session.set_prompt(one, click((20, 20)))
         drain(session, dispatcher)
         counts.append(engine.encode_count)
-    assert counts == [1, 1, 2, 3, 4, 4]
+    assert counts == [1, 1, 2, 3, 4, 5]  # a model takes its embeddings along
 
 
 def test_changes_in_place_are_seen():
@@ -156,7 +157,7 @@ def test_lazy_planes_are_read_once():
         reads.append(1)
         return np.zeros(SIZE, np.uint8)
 
-    lazy = View("fake", PlaneRef(0, 1, (0, 0)), SIZE, 0, None, read, is_lazy=True)
+    lazy = View(ModelChoice("fake"), PlaneRef(0, 1, (0, 0)), SIZE, 0, None, read, is_lazy=True)
     engine = Engine(FakeFunctions())
     session = Session(engine, dispatcher := InlineDispatcher(), Canvas())
     for x in (5, 10, 15):

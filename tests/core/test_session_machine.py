@@ -18,7 +18,8 @@ from tests.fakes import FakeFunctions, disk
 from napari_segment_anything.core.dispatch import InlineDispatcher
 from napari_segment_anything.core.engine import Engine
 from napari_segment_anything.core.labels import object_edit
-from napari_segment_anything.core.session import Refined, Session
+from napari_segment_anything.core.objects import Refined
+from napari_segment_anything.core.session import Session
 from napari_segment_anything.geometry.planes import PlaneRef
 from napari_segment_anything.structures import Prompt
 

@@ -5,8 +5,13 @@ import pytest
 import torch
 from tests.pictures import disks, iou, random_model
 
-from napari_segment_anything import encode, load_model, predict
-from napari_segment_anything.inference.runtime import pick_device, pick_precision
+from napari_segment_anything import auto_mask, encode, load_model, predict
+from napari_segment_anything.inference.runtime import (
+    devices,
+    pick_device,
+    pick_precision,
+    precisions_for,
+)
 
 SPOTS = [(40, 50, 12), (80, 110, 16), (35, 120, 8)]
 
@@ -139,6 +144,56 @@ def test_devices_and_precisions():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="CUDA"):
             pick_device("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("features", "picked", "why"),
+    [
+        ((), "fp32", "no native bf16 found on this CPU"),
+        (("avx512_bf16",), "fp32", "ask for bf16 to try it"),
+        (("avx512_bf16", "amx_tile"), "bf16", "AMX"),
+    ],
+)
+def test_auto_picks_bf16_where_there_are_matrix_units(monkeypatch, features, picked, why):
+    for name in ("amx_tile", "avx512_bf16"):
+        has = name in features
+        probe = f"_is_{name}_supported"
+        monkeypatch.setattr(torch.cpu, probe, lambda has=has: has, raising=False)
+    choice = pick_precision("auto", torch.device("cpu"))
+    assert choice.name == picked and why in choice.reason
+
+
+def test_a_torch_that_knows_no_features_picks_fp32(monkeypatch):
+    for name in ("amx_tile", "avx512_bf16"):
+        monkeypatch.delattr(torch.cpu, f"_is_{name}_supported", raising=False)
+    assert pick_precision("auto", torch.device("cpu")).name == "fp32"
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_on_gpus(monkeypatch, native):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    assert pick_precision("auto", torch.device("cuda")).name == ("bf16" if native else "fp32")
+    mps = pick_precision("auto", torch.device("mps"))
+    assert mps.name == "fp32" and "not been measured" in mps.reason
+
+
+def test_what_there_is_to_choose(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for count, gpus in ((1, ["cuda"]), (2, ["cuda:0", "cuda:1"])):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert devices() == ("auto", "cpu", *gpus)
+    assert "fp16" in precisions_for(torch.device("cuda"))
+    assert precisions_for(torch.device("cpu")) == ("auto", "fp32", "bf16")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_runs_on_the_cpu_too(precision):
+    half = load_model("nano", device="cpu", precision=precision)
+    image, truth = disks((128, 160), SPOTS)
+    labels, _records = auto_mask(half, image, points_per_side=8)
+    assert labels.max() >= len(SPOTS)
+    assert iou(labels > 0, truth > 0) > 0.7
 
 
 def test_bf16_agrees_with_fp32(nano, encoded):

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..config import AutoMaskSettings
 from ..geometry.rle import LocalMask
 from ..inference.decoding import DecodedMasks
+from ..inference.out_of_memory import FittingBatches
 from ..structures import Progress
 from .nms import box_area, nms
 from .point_grid import Box, crop_boxes, layer_point_grids
@@ -122,17 +123,20 @@ def generate(
     crops, layers = crop_boxes(size_hw, settings.crop_n_layers, settings.crop_overlap_ratio)
     steps = Steps(progress, sum(len(grids[layer]) for layer in layers))
     least_iou = settings.pred_iou_thresh if settings.pred_iou_thresh > 0 else -math.inf
+    batches = FittingBatches()
+
+    def ask(encoded: EncodedCrop, crop: Box, points: Points) -> Candidates:
+        decoded = encoded.decode(points, least_iou)
+        return filtered(decoded, points, crop, size_hw, settings, mask_threshold, least_iou)
+
     found = Candidates()
     for crop, layer in zip(crops, layers, strict=True):
         grid = np.asarray(grids[layer]) * np.array([crop[2] - crop[0], crop[3] - crop[1]])
         encoded = encode_crop(crop, partial(steps.add, 0))
         in_crop = Candidates()
         for points, share in asked_points(encoded, grid, in_crop, crop, settings.points_per_batch):
-            if len(points):
-                decoded = encoded.decode(points, least_iou)
-                in_crop.extend(
-                    filtered(decoded, points, crop, size_hw, settings, mask_threshold, least_iou)
-                )
+            for answer in batches.run(partial(ask, encoded, crop), points):
+                in_crop.extend(answer)
             steps.add(share)
         scores = torch.tensor(in_crop.iou)
         keep = nms(in_crop.stacked_boxes(), scores, settings.box_nms_thresh)

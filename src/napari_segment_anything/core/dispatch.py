@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..inference.memory import drop_locals
 from ..structures import Progress
 
 
@@ -51,8 +52,11 @@ class Dispatcher(Protocol):
     def is_waiting(self) -> bool:
         """True while a `later` call is still to come."""
 
-    def close(self) -> None:
-        """Stop; running work is cancelled, nothing is delivered any more."""
+    def close(self, last: Callable[[], None]) -> None:
+        """Stop; running work is cancelled, nothing is delivered any more.
+
+        ``last`` runs on the worker after what runs there now.
+        """
 
 
 class InlineDispatcher:
@@ -91,6 +95,7 @@ class InlineDispatcher:
         except PutBack:
             self._jobs.appendleft(job)
         except Exception as error:
+            drop_locals(error)
             job.failed(error)
         else:
             job.done(answer)
@@ -99,6 +104,7 @@ class InlineDispatcher:
         """Call at once: nobody drags a slider here."""
         call()
 
-    def close(self) -> None:
+    def close(self, last: Callable[[], None]) -> None:
         """Forget what is queued."""
         self._jobs.clear()
+        last()

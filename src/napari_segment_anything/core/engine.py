@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from ..config import ModelChoice
 from ..geometry.planes import PlaneRef
+from ..inference.out_of_memory import OutOfMemory, is_out_of_memory
 from ..structures import Embedding, EmbeddingKey, MaskPrediction, Progress, Prompt
-from .dispatch import PutBack
 from .embedding_cache import EmbeddingCache
+from .functions import Functions, Labels, PublicFunctions, Records
+from .model_at_hand import ModelAtHand
 
 if TYPE_CHECKING:
     from ..inference.card import ModelCard
     from ..inference.model import Model
-
-Labels = NDArray[np.int32]
-Records = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class View:
     data, so that a lazy array need not be read twice.
     """
 
-    model: str
+    model: ModelChoice
     plane: PlaneRef
     size_hw: tuple[int, int]
     version: int
@@ -66,60 +66,20 @@ class AutoMaskRequest:
     overwrite: bool
 
 
-Request = EncodeRequest | MaskRequest | AutoMaskRequest
-Answer = Embedding | MaskPrediction | tuple[Labels, Records]
+@dataclass(frozen=True)
+class RestRequest:
+    """Give the model and its embeddings up until they are asked for."""
 
 
-class Functions(Protocol):
-    """The four public functions that do the work."""
-
-    def load_model(self, name: str, *, progress: Progress | None = None) -> Model:
-        """See `zoo.loader.load_model`."""
-
-    def encode(self, model: Model, image: Any, **options: Any) -> Embedding:
-        """See `inference.predictor.encode`."""
-
-    def predict(self, model: Model, embedding: Embedding, *prompt: Any) -> MaskPrediction:
-        """See `inference.predictor.predict`."""
-
-    def auto_mask(self, model: Model, image: Any, **options: Any) -> tuple[Labels, Records]:
-        """See `automask.api.auto_mask`."""
-
-
-class PublicFunctions:
-    """`Functions` of this package, imported on the worker at first use: torch takes seconds."""
-
-    def load_model(self, name: str, *, progress: Progress | None = None) -> Model:
-        """See `zoo.loader.load_model`."""
-        from ..zoo.loader import load_model
-
-        return load_model(name, progress=progress)
-
-    def encode(self, model: Model, image: Any, **options: Any) -> Embedding:
-        """See `inference.predictor.encode`."""
-        from ..inference.predictor import encode
-
-        return encode(model, image, **options)
-
-    def predict(self, model: Model, embedding: Embedding, *prompt: Any) -> MaskPrediction:
-        """See `inference.predictor.predict`."""
-        from ..inference.predictor import predict
-
-        return predict(model, embedding, *prompt)
-
-    def auto_mask(self, model: Model, image: Any, **options: Any) -> tuple[Labels, Records]:
-        """See `automask.api.auto_mask`."""
-        from ..automask.api import auto_mask
-
-        return auto_mask(model, image, **options)
+Work = EncodeRequest | MaskRequest | AutoMaskRequest
+Request = Work | RestRequest
+Answer = Embedding | MaskPrediction | tuple[Labels, Records] | None
 
 
 class Engine:
     """Answers requests one at a time; used from one worker thread only.
 
     ``encode_count`` counts the embeddings that the image encoder has made for prompts.
-    ``used_name`` is the model that answered last, ``failed_model`` the last that could not be
-    loaded.
     """
 
     def __init__(
@@ -127,30 +87,76 @@ class Engine:
     ) -> None:
         self.functions: Functions = functions or PublicFunctions()
         self.cache = EmbeddingCache() if cache is None else cache
+        self.at_hand = ModelAtHand(self.functions, self.cache)
         self.encode_count = 0
-        self._model: Model | None = None
-        self._model_name: str | None = None
-        self._used: Model | None = None
-        self.used_name: str | None = None
-        self.failed_model: str | None = None
-        self._given: dict[str, Model] = {}
+        self._notices: list[str] = []
         self._hash_of_lazy: dict[tuple[int, PlaneRef], str] = {}
-
-    def offer(self, model: Model) -> str:
-        """Use a loaded model under its name from now on; returns the name to ask for."""
-        name = f"{model.name} ({model.digest[:8]})"
-        self._given[name] = model
-        return name
 
     @property
     def card(self) -> ModelCard | None:
-        """Card of the model used last; None before one is loaded."""
-        return None if self._used is None else self._used.card
+        """Card of the model at hand; None if there is none."""
+        model = self.at_hand.model
+        return None if model is None else model.card
+
+    @property
+    def running(self) -> str | None:
+        """How the model at hand runs: ``cpu · fp32: no native bf16 found on this CPU``."""
+        model = self.at_hand.model
+        if model is None:
+            return None
+        return f"{model.device} · {model.precision}: {model.precision_reason}"
 
     def run(self, request: Request, progress: Progress) -> Answer:
-        """Answer one request; an exception raised by ``progress`` cancels it."""
-        model = self._used = self.model(request.view.model, progress)
-        self.used_name = request.view.model
+        """Answer one request; an exception raised by ``progress`` cancels it.
+
+        Where memory runs out it is tried again with what is at hand put down, then on the CPU.
+
+        Raises:
+            OutOfMemory: the CPU's does not suffice either.
+        """
+        if isinstance(request, RestRequest):
+            self.at_hand.put_down()
+            return None
+        return self._fitted(request, progress, [self._put_down, self._to_cpu, self._give_up])
+
+    def take_notices(self) -> list[str]:
+        """What the person should know of the work done since last time, in sentences."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def _fitted(
+        self, work: Work, progress: Progress, ways_out: Sequence[Callable[[View], None]]
+    ) -> Answer:
+        """The answer, if need be after ways out of a lack of memory have been taken."""
+        try:
+            return self._answer(work, progress)
+        except Exception as error:
+            if not ways_out or not is_out_of_memory(error):
+                raise
+        ways_out[0](work.view)  # beyond the handler: the error and what its frames hold are gone
+        return self._fitted(work, progress, ways_out[1:])
+
+    def _put_down(self, _view: View) -> None:
+        self.at_hand.put_down()
+
+    def _to_cpu(self, view: View) -> None:
+        model = self.at_hand.model
+        if model is not None and model.device.type == "cpu":
+            self._give_up(view)
+        self.at_hand.move_to_cpu(view.model)
+        self._notices.append("The GPU ran out of memory: going on on the CPU.")
+
+    def _give_up(self, view: View) -> None:
+        self.at_hand.put_down()
+        self._notices.clear()
+        (h, w), name = view.size_hw, view.model.name
+        raise OutOfMemory(
+            f"Expected enough memory for {name!r} on {h} x {w} pixels, but the computer ran out "
+            "of it; take a smaller image or model, fewer points per batch, or close programs."
+        )
+
+    def _answer(self, request: Work, progress: Progress) -> Answer:
+        model = self.at_hand.get(request.view.model, progress)
         if isinstance(request, AutoMaskRequest):
             return self._segment(model, request, progress)
         embedding = self._embedding(model, request.view, progress)
@@ -161,24 +167,10 @@ class Engine:
             model, embedding, p.points_xy, p.point_labels, p.box_xyxy, p.mask
         )
 
-    def model(self, name: str, progress: Progress | None = None) -> Model:
-        """The model called ``name``, loaded if it is not the one at hand."""
-        if name in self._given:
-            return self._given[name]
-        if self._model is None or self._model_name != name:
-            try:
-                loaded = self.functions.load_model(name, progress=progress)
-            except PutBack:
-                raise
-            except Exception:
-                self.failed_model = name
-                raise
-            self._model, self._model_name, self.failed_model = loaded, name, None
-        return self._model
-
     def _embedding(self, model: Model, view: View, progress: Progress) -> Embedding:
         pixels, digest = self._pixels(view)
-        key = EmbeddingKey(model.digest, digest, view.contrast_limits)
+        runs_as = f"{model.device} {model.precision}"
+        key = EmbeddingKey(model.digest, digest, view.contrast_limits, runs_as)
         known = self.cache.get(key)
         if known is not None:
             return known
@@ -218,7 +210,5 @@ class Engine:
         )
 
     def release(self) -> None:
-        """Give models and embeddings up."""
-        self._model = self._model_name = self._used = None
-        self._given.clear()
-        self.cache.clear()
+        """Give models and embeddings up, for good."""
+        self.at_hand.release()

@@ -7,7 +7,6 @@ All methods are called on one thread; only `Engine.run` is on the worker's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,66 +15,18 @@ from numpy.typing import NDArray
 
 from ..structures import MaskPrediction, Prompt
 from .dispatch import Cancelled, Dispatcher, Job
-from .engine import AutoMaskRequest, EncodeRequest, Engine, MaskRequest, Records, Request, View
-
-
-@dataclass(frozen=True)
-class Refined:
-    """A committed label that is being refined, and what it looked like, (H, W) bool."""
-
-    label: int
-    mask: NDArray[np.bool_] = field(compare=False)
-
-
-@dataclass
-class ObjectState:
-    """One object on its way into the labels.
-
-    ``order`` lists the candidates best first, ``chosen`` is a place in it, counted in a circle.
-    ``refines`` is the committed label that it will replace.
-    """
-
-    object_id: int
-    view: View | None = None
-    prompt: Prompt | None = None
-    serial: int = 0
-    answered: int = 0
-    answer: MaskPrediction | None = None
-    order: tuple[int, ...] = ()
-    chosen: int = 0
-    refines: Refined | None = None
-    overwrite: bool = False
-
-    @property
-    def is_pending(self) -> bool:
-        """True while the newest prompt has no answer."""
-        return self.prompt is not None and self.answered < self.serial
-
-    @property
-    def mask(self) -> NDArray[np.bool_] | None:
-        """The chosen candidate's mask, (H, W)."""
-        return None if self.answer is None else self.answer.masks[self.candidate]
-
-    @property
-    def iou(self) -> float | None:
-        """The chosen candidate's predicted IoU."""
-        return None if self.answer is None else float(self.answer.iou[self.candidate])
-
-    @property
-    def candidate(self) -> int:
-        """Index of the chosen candidate in the answer."""
-        return self.order[self.chosen % len(self.order)]
-
-    def forget_answer(self) -> None:
-        """The newest prompt will get no answer, and the one before no longer counts."""
-        self.answer, self.answered = None, self.serial
-
-    def knows(self, view: View, prompt: Prompt, refines: Refined | None) -> bool:
-        """True if this very prompt is answered, or will be."""
-        if self.prompt is None or not (self.is_pending or self.answer is not None):
-            return False
-        same = self.view == view and self.refines == refines
-        return same and self.prompt.says_the_same(prompt)
+from .engine import (
+    AutoMaskRequest,
+    EncodeRequest,
+    Engine,
+    MaskRequest,
+    Request,
+    RestRequest,
+    View,
+    Work,
+)
+from .functions import Records
+from .objects import ObjectState, Refined
 
 
 class Canvas(Protocol):
@@ -113,8 +64,9 @@ class Session:
         self.first_error: Exception | None = None
         self._last_object_id = 0
         self._committing: dict[int, ObjectState] = {}
-        self._queue: list[Request] = []
+        self._queue: list[Work] = []
         self._running: Request | None = None
+        self._rests = False
         self._unwanted: Request | None = None
         self._wanted_view: View | None = None
         self._is_closed = False
@@ -134,11 +86,11 @@ class Session:
             MaskRequest: "Finding the object",
             AutoMaskRequest: "Segmenting everything",
         }
-        if self._running is None:
+        if self._running is None or isinstance(self._running, RestRequest):
             return "Ready"
         model = self._running.view.model
-        if model != self.engine.used_name:
-            return f"Loading {Path(model).name}"
+        if model != self.engine.at_hand.used:
+            return f"Loading {Path(model.name).name}"
         waiting = sum(isinstance(r, MaskRequest) for r in self._queue)
         clicks = f", {waiting} prompt{'s' * (waiting > 1)} waiting" if waiting else ""
         return names[type(self._running)] + clicks
@@ -147,7 +99,7 @@ class Session:
 
     def prepare(self, view: View) -> None:
         """Encode ``view`` ahead of prompts; an encoding that is queued but not begun is dropped."""
-        if view == self._wanted_view:
+        if self._rests or view == self._wanted_view:
             return
         self._wanted_view = view
         self._queue = [r for r in self._queue if not isinstance(r, EncodeRequest)]
@@ -224,14 +176,28 @@ class Session:
         self.canvas.show_live(self.current)
         self.canvas.status_changed()
 
+    def rest(self) -> None:
+        """Give the model and its embeddings up as soon as nothing waits for an answer.
+
+        Nothing is encoded ahead until `wake`; the next prompt, too, ends the rest.
+        """
+        self._rests, self._wanted_view = True, None
+        self._queue = [r for r in self._queue if not isinstance(r, EncodeRequest)]
+        if isinstance(self._running, EncodeRequest) and not self._queue:
+            self.dispatcher.cancel()
+        self._pump()
+
+    def wake(self) -> None:
+        """Work as ever after `rest`."""
+        self._rests = False
+
     def close(self) -> None:
         """End the session; nothing is painted any more."""
         self._is_closed = True
         self._queue.clear()
         self._drop_committed("lost with their session")
         self._running = None
-        self.dispatcher.close()
-        self.engine.release()
+        self.dispatcher.close(self.engine.release)
 
     def note(self, error: Exception) -> None:
         """Report a failure; the first one is kept for who waits."""
@@ -240,12 +206,13 @@ class Session:
 
     # Inside
 
-    def _enqueue(self, request: Request) -> None:
+    def _enqueue(self, request: Work) -> None:
         """Let a request wait for its turn."""
         if self._is_closed:
             raise RuntimeError(
                 "Expected a running session, this one has ended; attach to the image again."
             )
+        self._rests = False
         self._queue.append(request)
         if not isinstance(request, AutoMaskRequest):
             self._stop_if_unwanted(request.view)
@@ -301,7 +268,7 @@ class Session:
     def _stop_if_unwanted(self, view: View) -> None:
         """Cancel running work on another view, unless somebody still waits for it."""
         running = self._running
-        if running is None or running.view == view or isinstance(running, AutoMaskRequest):
+        if not isinstance(running, EncodeRequest | MaskRequest) or running.view == view:
             return
         committed = isinstance(running, MaskRequest) and running.object_id in self._committing
         if not committed and all(r.view != running.view for r in self._queue):
@@ -309,16 +276,24 @@ class Session:
 
     def _pump(self) -> None:
         """Start the next request if none runs."""
-        if self._running is not None or not self._queue or self._is_closed:
+        can_rest = self._rests and not self.engine.at_hand.is_empty
+        if self._running is not None or self._is_closed or not (self._queue or can_rest):
             self.canvas.status_changed()
             return
-        request = self._running = self._queue.pop(0)
+        request = self._running = self._queue.pop(0) if self._queue else RestRequest()
         work: Callable[..., Any] = lambda progress: self.engine.run(request, progress)  # noqa: E731
         self.dispatcher.submit(Job(self.status, work, self._succeeded, self._failed))
         self.canvas.status_changed()
 
-    def _succeeded(self, answer: Any) -> None:
+    def _ended(self) -> Request | None:
+        """The request that has run, after a word on what the person should know of it."""
         request, self._running = self._running, None
+        for notice in self.engine.take_notices() if not self._is_closed else ():
+            self.canvas.tell(notice)
+        return request
+
+    def _succeeded(self, answer: Any) -> None:
+        request = self._ended()
         if self._is_closed or request is None:
             return
         if request is self._unwanted:
@@ -334,7 +309,7 @@ class Session:
         self._pump()
 
     def _failed(self, error: Exception) -> None:
-        request, self._running = self._running, None
+        request = self._ended()
         if self._is_closed:
             return
         if isinstance(request, EncodeRequest):

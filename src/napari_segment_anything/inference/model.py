@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
+from torch import nn
 
 from ..geometry.frames import ImageFrame
 from ..modeling.fast_decoder import FastMaskDecoder
 from ..modeling.sam import Sam
 from .card import ModelCard
+from .runtime import pick_precision, to_precision
 from .windows import WindowGrid
 
 ZOOM_AREA_PX = 1024 * 1024
@@ -64,6 +67,20 @@ class Model:
         cell_px = self.sam.prompt_encoder.input_image_size[0] // side
         h, w = frame.canvas_hw
         return WindowGrid((h // cell_px, w // cell_px), cell_px, side)
+
+
+def on_cpu(model: Model) -> Model:
+    """The same model on the CPU, in the precision that suits it; the GPU is asked for nothing."""
+    tensors: dict[int, object] = {
+        id(p): nn.Parameter(p.detach().cpu(), requires_grad=False) for p in model.sam.parameters()
+    }
+    tensors.update((id(b), b.cpu()) for b in model.sam.buffers())
+    cpu = torch.device("cpu")
+    choice = pick_precision("auto", cpu)
+    sam = to_precision(copy.deepcopy(model.sam, tensors), choice.name)
+    return replace(
+        model, sam=sam, device=cpu, precision=choice.name, precision_reason=choice.reason
+    )
 
 
 def natural_zoom(size_hw: tuple[int, int]) -> float:

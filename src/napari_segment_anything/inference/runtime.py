@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ..config import PRECISIONS
 from ..modeling.sam import Sam
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -49,7 +49,8 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
 def pick_precision(name: str, device: torch.device) -> PrecisionChoice:
     """``auto``, ``fp32``, ``bf16`` or ``fp16`` -> what runs on ``device``, and why.
 
-    ``auto`` is bf16 only where the hardware multiplies it natively, by matrix units.
+    ``auto`` is bf16 only where the hardware multiplies it natively, by matrix units; where nobody
+    has measured it, it is fp32.
 
     Raises:
         ValueError: for any other name.
@@ -62,13 +63,18 @@ def pick_precision(name: str, device: torch.device) -> PrecisionChoice:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return PrecisionChoice("bf16", "this GPU multiplies it natively")
         return PrecisionChoice("fp32", "this GPU has no native bf16")
-    if device.type == "cpu" and _cpu_has_matrix_units():
+    if device.type == "mps":
+        return PrecisionChoice("fp32", "bf16 has not been measured on Apple's GPUs")
+    if _cpu_has("amx_tile"):
         return PrecisionChoice("bf16", "this CPU has matrix units for it (AMX)")
-    return PrecisionChoice("fp32", f"no native bf16 known on this {device.type}")
+    if _cpu_has("avx512_bf16"):
+        reason = "this CPU has AVX512-BF16 but no matrix units; ask for bf16 to try it"
+        return PrecisionChoice("fp32", reason)
+    return PrecisionChoice("fp32", "no native bf16 found on this CPU")
 
 
-def _cpu_has_matrix_units() -> bool:
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+def _cpu_has(feature: str) -> bool:
+    probe = getattr(torch.cpu, f"_is_{feature}_supported", None)  # not in every torch
     return bool(probe is not None and probe())
 
 
@@ -80,3 +86,17 @@ def to_precision(sam: Sam, precision: str) -> Sam:
     """
     sam.image_encoder.to(_DTYPES[precision])
     return sam
+
+
+def devices() -> tuple[str, ...]:
+    """Names that `pick_device` takes on this machine, ``auto`` first."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = ["cuda"] if count == 1 else [f"cuda:{i}" for i in range(count)]
+    if torch.backends.mps.is_available():
+        gpus.append("mps")
+    return ("auto", "cpu", *gpus)
+
+
+def precisions_for(device: torch.device) -> tuple[str, ...]:
+    """Precisions worth choosing on a device; fp16 is quick on CUDA only."""
+    return PRECISIONS if device.type == "cuda" else PRECISIONS[:3]

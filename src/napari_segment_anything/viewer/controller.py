@@ -13,10 +13,12 @@ from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from ..config import ModelChoice
 from ..core.dispatch import Dispatcher
 from ..core.engine import Engine, View
 from ..core.layer_prompts import prompt_of
-from ..core.session import Refined, Session
+from ..core.objects import Refined
+from ..core.session import Session
 from ..geometry.planes import PlaneRef
 from .ages import PromptAges
 from .keys import bind_keys, unbind_keys
@@ -52,7 +54,7 @@ class Controller:
         image: Image,
         dispatcher: Dispatcher,
         engine: Engine,
-        model: str,
+        choice: ModelChoice,
     ) -> None:
         self.viewer = viewer
         self.layers: SessionLayers = make_layers(viewer, image)
@@ -61,7 +63,7 @@ class Controller:
         painter = Painter(self.layers, lambda: self.plane, self._on_news)
         self.session = Session(engine, dispatcher, painter)
         self._painter = painter
-        self.model = model
+        self.choice = choice
         self.overwrite = False
         self._data_version = 0
         self._refining: tuple[PlaneRef, int | None, NDArray[np.bool_]] | None = None
@@ -73,7 +75,6 @@ class Controller:
         viewer.layers.selection.active = self.points
         self.points.mode = "add"
         self.activate()
-        self._on_view()
 
     def _wiring(self) -> Iterator[tuple[Any, Callable[..., None]]]:
         """Every event listened to, with its callback."""
@@ -90,8 +91,17 @@ class Controller:
             yield getattr(self.image.events, name), self._on_transform
 
     def activate(self) -> None:
-        """Let the keys act on this session, unless another session's layer is active."""
+        """Somebody looks at this session: its image is encoded, and the keys act on it.
+
+        They do so unless another session's layer is active.
+        """
         bind_keys(self.viewer, self)
+        self.session.wake()
+        self._on_view()
+
+    def rest(self) -> None:
+        """Nobody looks: give the model's memory back once prompts are answered; layers stay."""
+        self.session.rest()
 
     def owns(self, layer: Layer) -> bool:
         """Whether a layer is this session's, or its image."""
@@ -122,13 +132,23 @@ class Controller:
         """The displayed plane."""
         return plane_shown(self.image, self.viewer.dims)
 
+    @property
+    def model(self) -> str:
+        """Name or path of the chosen model."""
+        return self.choice.name
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody listens to the session's news, as a dock does."""
+        return len(self.changed) > 0
+
     # From layers to the session
 
     def _view(self) -> View | None:
         plane = self.plane
         if plane is None:
             return None
-        return view_of(self.image, plane, self.model, self._data_version)
+        return view_of(self.image, plane, self.choice, self._data_version)
 
     def _send_prompt(self) -> None:
         """Tell the session what the layers say of the current object."""
@@ -188,10 +208,10 @@ class Controller:
 
     def _on_news(self) -> None:
         """The session has news; a model that could not be loaded is given up for the last one."""
-        engine = self.engine
-        if engine.failed_model == self.model and engine.used_name not in (None, self.model):
-            engine.failed_model = None
-            self.set_model(str(engine.used_name))
+        at_hand = self.engine.at_hand
+        if at_hand.failed == self.choice and at_hand.used not in (None, self.choice):
+            at_hand.failed = None
+            self.set_model(at_hand.used)
         self.changed.emit()
 
     def _on_removed(self, event: Any) -> None:
@@ -329,10 +349,10 @@ class Controller:
         """Cancel what the worker does and what waits for it."""
         self.session.stop_work()
 
-    def set_model(self, name: str) -> None:
+    def set_model(self, choice: ModelChoice) -> None:
         """Use another model from now on; committed labels stay."""
-        if name != self.model:
-            self.model = name
+        if choice != self.choice:
+            self.choice = choice
             self._on_view()
             self.changed.emit()
 

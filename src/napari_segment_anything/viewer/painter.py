@@ -9,9 +9,10 @@ import numpy as np
 from napari.utils.notifications import show_error, show_warning
 from numpy.typing import NDArray
 
-from ..core.engine import AutoMaskRequest, Records
+from ..core.engine import AutoMaskRequest
+from ..core.functions import Records
 from ..core.labels import LabelEdit, automask_edit, object_edit
-from ..core.session import ObjectState
+from ..core.objects import ObjectState
 from ..geometry.planes import PlaneRef
 from .layers import SessionLayers, show_plane_mask
 from .writing import add_features, largest_label, write_edit

@@ -7,6 +7,7 @@ from napari.components import Dims
 from napari.layers import Image, Points, Shapes
 from numpy.typing import NDArray
 
+from ..config import ModelChoice
 from ..core.engine import View
 from ..core.layer_prompts import Shape, Snapshot
 from ..geometry.planes import PlaneRef, displayed_plane
@@ -21,7 +22,7 @@ def plane_shown(image: Image, dims: Dims) -> PlaneRef | None:
     return displayed_plane(dims.order, at, image_shape(image))
 
 
-def view_of(image: Image, plane: PlaneRef, model: str, version: int) -> View:
+def view_of(image: Image, plane: PlaneRef, model: ModelChoice, version: int) -> View:
     """What the encoder would see of ``plane``."""
     data = image_data(image)
     keeps_values = image.rgb and data.dtype == np.uint8

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
+from ..config import ModelChoice
 from ..core.dispatch import Dispatcher, InlineDispatcher
 from ..core.engine import Engine
 from ..viewer.controller import Controller
@@ -17,7 +18,7 @@ from ..viewer.controller import Controller
 if TYPE_CHECKING:
     from ..inference.model import Model
 
-DEFAULT_MODEL = "nano"
+DEFAULT_MODEL = ModelChoice().name
 
 _SESSIONS: weakref.WeakKeyDictionary[Image, weakref.ref[AnnotationSession]]
 _SESSIONS = weakref.WeakKeyDictionary()
@@ -112,9 +113,31 @@ class AnnotationSession:
         """Segment the displayed plane into `labels`; fields of `AutoMaskSettings` by name."""
         self.controller.auto_mask(**settings)
 
-    def set_model(self, model: str | Model) -> None:
-        """Use another model, by name, path, or loaded."""
-        self.controller.set_model(_model_name(self.controller.engine, model))
+    def set_model(
+        self, model: str | Model, *, device: str | None = None, precision: str | None = None
+    ) -> None:
+        """Use another model from now on; committed labels stay.
+
+        Args:
+            model: name, path of a checkpoint, or a loaded `Model`, which runs as it was loaded.
+            device: as in `load_model`; what the session has if it is not given.
+            precision: likewise.
+
+        Raises:
+            ValueError: a device or precision for a loaded `Model`.
+        """
+        controller = self.controller
+        choice = _choice(controller.engine, model, controller.choice, device, precision)
+        controller.set_model(choice)
+
+    @property
+    def running(self) -> str | None:
+        """Device, precision and why, of the model at hand; None before one is loaded."""
+        return self.controller.engine.running
+
+    def rest(self) -> None:
+        """Give the model's memory back once all prompts are answered; the next one loads it."""
+        self.controller.rest()
 
     def stop(self) -> None:
         """Cancel running and waiting work."""
@@ -145,7 +168,12 @@ class AnnotationSession:
 
 
 def attach(
-    viewer: ViewerModel, image_layer: Image | str, model: str | Model = DEFAULT_MODEL
+    viewer: ViewerModel,
+    image_layer: Image | str,
+    model: str | Model = DEFAULT_MODEL,
+    *,
+    device: str | None = None,
+    precision: str | None = None,
 ) -> AnnotationSession:
     """Start, or find, the annotation session of an image layer.
 
@@ -153,13 +181,16 @@ def attach(
         viewer: a napari viewer, or a `ViewerModel` where no application runs.
         image_layer: an image layer of the viewer, or its name.
         model: name of a model, path of a checkpoint, or a loaded `Model`.
+        device: as in `load_model`.
+        precision: as in `load_model`.
 
     Returns:
         The session; for the same layer always the same one. Its model changes only if ``model``
-        is given and not the default.
+        is given and not the default, its device and precision if they are given.
 
     Raises:
-        ValueError: a layer that is no image, or is not in this viewer.
+        ValueError: a layer that is no image, or is not in this viewer; a device or precision for
+            a loaded model.
     """
     viewer = getattr(viewer, "__wrapped__", viewer)
     image = _image_of(viewer, getattr(image_layer, "__wrapped__", image_layer))
@@ -170,13 +201,13 @@ def attach(
                 f"Expected a layer of this viewer alone, {image.name!r} has a session in another "
                 "viewer; close() that one first."
             )
-        if model != DEFAULT_MODEL:
-            existing.set_model(model)
+        wanted = existing.controller.model if model == DEFAULT_MODEL else model
+        existing.set_model(wanted, device=device, precision=precision)
         existing.controller.activate()
         return existing
     engine = Engine()
-    name = _model_name(engine, model)
-    session = AnnotationSession(Controller(viewer, image, make_dispatcher(), engine, name))
+    choice = _choice(engine, model, ModelChoice(), device, precision)
+    session = AnnotationSession(Controller(viewer, image, make_dispatcher(), engine, choice))
     _remember(image, session)
     return session
 
@@ -206,6 +237,14 @@ def session_of(image: Image) -> AnnotationSession | None:
     return None if reference is None else reference()
 
 
+def rest_unwatched(viewer: ViewerModel) -> None:
+    """Have the sessions of a viewer that no dock shows give their memory back."""
+    sessions = [session_of(layer) for layer in viewer.layers if isinstance(layer, Image)]
+    for session in sessions:
+        if session is not None and not session.controller.is_watched:
+            session.rest()
+
+
 def make_dispatcher() -> Dispatcher:
     """A worker thread where a Qt application runs, else a queue that `wait` works off."""
     if "qtpy" in sys.modules:
@@ -231,5 +270,19 @@ def _image_of(viewer: ViewerModel, layer: Image | str) -> Image:
     return layer
 
 
-def _model_name(engine: Engine, model: str | Model) -> str:
-    return model if isinstance(model, str) else engine.offer(model)
+def _choice(
+    engine: Engine,
+    model: str | Model,
+    now: ModelChoice,
+    device: str | None,
+    precision: str | None,
+) -> ModelChoice:
+    """What is asked for; ``now`` says what is not."""
+    if isinstance(model, str):
+        return ModelChoice(model, device or now.device, precision or now.precision)
+    if device or precision:
+        raise ValueError(
+            f"Expected a model's name for device={device!r} and precision={precision!r}, got "
+            f"{model.name!r}, already loaded; give them to load_model."
+        )
+    return ModelChoice(engine.at_hand.offer(model))

@@ -12,9 +12,10 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
-from .attach import AnnotationSession, attach, session_of
+from .attach import AnnotationSession, attach, rest_unwatched, session_of
 from .model_box import ModelBox
 from .object_panel import ObjectPanel
+from .run_row import RunRow
 from .whole_panel import WholeImagePanel
 
 
@@ -31,11 +32,13 @@ class SegmentAnythingDock(QWidget):
         threading.Thread(target=_import_torch, name="import torch", daemon=True).start()
         self.image_box = create_widget(annotation=Image, label="Image", options={"nullable": True})
         self.model_box = ModelBox()
+        self.run_row = RunRow()
         self.object_panel = ObjectPanel()
         self.whole_panel = WholeImagePanel()
         self._lay_out()
         self.image_box.changed.connect(self._on_image)
         self.model_box.chosen.connect(self._on_model)
+        self.run_row.chosen.connect(self._on_model)
         self.whole_panel.start.clicked.connect(self._on_auto_mask)
         self.whole_panel.stop.clicked.connect(self._on_stop)
 
@@ -45,6 +48,8 @@ class SegmentAnythingDock(QWidget):
         form.setVerticalSpacing(4)
         form.addRow("Image", self.image_box.native)
         form.addRow("Model", self.model_box)
+        form.addRow("Precision", self.run_row)
+        form.addRow(self.run_row.line)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 6, 8, 6)
         layout.setSpacing(6)
@@ -78,10 +83,14 @@ class SegmentAnythingDock(QWidget):
             self.image_box.value = active if isinstance(active, Image) else images[-1]
 
     def event(self, event: QEvent) -> bool:
-        """Let go of the session's news when the dock is closed; the session goes on."""
+        """Have sessions give their memory back when the dock is closed; they and layers stay.
+
+        napari's x button takes the dock's parent; its other button hides the dock, with no loss.
+        """
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is None:
                 self._follow(None)
+                rest_unwatched(self.viewer)
             else:
                 self.reset_choices()
                 self._choose_image()
@@ -95,10 +104,15 @@ class SegmentAnythingDock(QWidget):
         if self.session is not None and self.session.image is image:
             return
         try:
-            self._follow(session_of(image) or attach(self.viewer, image, self.model_box.model_name))
+            self._follow(session_of(image) or self._begin(image))
         except Exception as error:
             show_error(str(error))
             self._follow(None)
+
+    def _begin(self, image: Image) -> AnnotationSession:
+        run = self.run_row
+        name = self.model_box.model_name
+        return attach(self.viewer, image, name, device=run.device, precision=run.precision)
 
     def _follow(self, session: AnnotationSession | None) -> None:
         """Show this session from now on."""
@@ -111,7 +125,7 @@ class SegmentAnythingDock(QWidget):
             session.controller.activate()
             session.controller.changed.connect(self._refresh)
             session.controller.closed.connect(self._on_closed)
-            self.model_box.show_model(session.controller.model)
+            self._show_choice(session)
         self._refresh()
 
     def _on_closed(self, restart: bool) -> None:
@@ -122,9 +136,18 @@ class SegmentAnythingDock(QWidget):
         else:
             self.image_box.value = None
 
-    def _on_model(self, name: str) -> None:
+    def _on_model(self) -> None:
         if self.session is not None:
-            self.session.set_model(name)
+            run = self.run_row
+            name = self.model_box.model_name
+            self.session.set_model(name, device=run.device, precision=run.precision)
+
+    def _show_choice(self, session: AnnotationSession) -> None:
+        choice = session.controller.choice
+        if self.model_box.model_name != choice.name:
+            self.model_box.show_model(choice.name)
+        self.run_row.show_choice(choice)
+        self.run_row.setEnabled(not session.controller.engine.at_hand.is_given(choice.name))
 
     def _on_auto_mask(self) -> None:
         if self.session is not None:
@@ -141,13 +164,24 @@ class SegmentAnythingDock(QWidget):
         if session is None:
             self.whole_panel.show_status("Open an image to begin", busy=False, can_start=False)
             return
-        if self.model_box.model_name != session.controller.model:
-            self.model_box.show_model(session.controller.model)
+        self._show_choice(session)
+        self._show_running(session)
         state = session.controller.session
         self.whole_panel.show_status(state.status, busy=state.is_busy, can_start=True)
         card = session.controller.engine.card
         if card is not None:
             self.whole_panel.show_card(card)
+
+    def _show_running(self, session: AnnotationSession) -> None:
+        running = session.running
+        if running == self.run_row.running:
+            return
+        self.run_row.show_running(running)
+        model = session.controller.engine.at_hand.model
+        if model is not None:
+            from ..inference.runtime import devices, precisions_for  # torch is there with the model
+
+            self.run_row.offer(devices(), precisions_for(model.device))
 
 
 def _import_torch() -> None:

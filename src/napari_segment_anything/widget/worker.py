@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication
 
 from ..core.dispatch import Cancelled, Job
+from ..inference.memory import drop_locals
 
 _PROGRESS_INTERVAL_S = 0.05
 _BAR_DELAY_MS = 300
@@ -88,11 +89,13 @@ class QtDispatcher:
         self.close()
         self.join(timeout=2.0)
 
-    def close(self) -> None:
-        """Stop the thread once its job ends; deliver nothing more."""
+    def close(self, last: Callable[[], None] | None = None) -> None:
+        """Stop the thread once its job ends, and ``last`` after it; deliver nothing more."""
         self._closed = True
         self._job = None
         self._stop.set()
+        if last is not None:
+            self._jobs.put(Job("", lambda _progress: last(), _ignore, _ignore))
         self._jobs.put(None)
         for timer in self._timers.values():
             timer.stop()
@@ -149,6 +152,10 @@ class QtDispatcher:
             bar.close()
 
 
+def _ignore(_outcome: object) -> None:
+    """Nobody waits for it."""
+
+
 def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
     """Call a method whose object may be gone."""
     bound = method()
@@ -173,6 +180,7 @@ def _outcome(job: Job, stop: threading.Event, bridge: _Bridge) -> tuple[object, 
     try:
         return job.work(_reporter(job, stop, bridge)), None
     except Exception as error:
+        drop_locals(error)
         return None, error
 
 

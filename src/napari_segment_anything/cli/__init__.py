@@ -1,0 +1,1 @@
+"""The command line: whole images from files, without a window."""
