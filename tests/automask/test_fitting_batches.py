@@ -28,11 +28,11 @@ def room(monkeypatch):
     state = {"points": 10**6, "asked": []}
     decode = api.decode_points
 
-    def small(model, embedding, points_xy):
+    def small(model, embedding, points_xy, least_iou):
         state["asked"].append(len(points_xy))
         if len(points_xy) > state["points"]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return decode(model, embedding, points_xy)
+        return decode(model, embedding, points_xy, least_iou)
 
     monkeypatch.setattr(api, "decode_points", small)
     return state

@@ -43,7 +43,7 @@ def _iou(a: torch.Tensor, b: torch.Tensor) -> float:
     return x * y / union if union else 0.0
 
 
-def install() -> None:
+def install(batched_nms=batched_nms) -> None:
     """Put the stand-in where ``import torchvision`` finds it, unless the real one imports."""
     try:
         import torchvision.ops.boxes

@@ -21,8 +21,9 @@ class PositionEmbeddingRandom(nn.Module):
 
     def __init__(self, num_pos_feats: int = 64, scale: float | None = None) -> None:
         super().__init__()
-        deviation = scale if scale is not None and scale > 0 else 1.0
-        frequencies = deviation * torch.randn((2, num_pos_feats))
+        frequencies = torch.randn((2, num_pos_feats))
+        if scale is not None and scale > 0:
+            frequencies = scale * frequencies
         self.register_buffer("positional_encoding_gaussian_matrix", frequencies)
 
     def encode(self, unit_xy: Tensor) -> Tensor:

@@ -7,6 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch.overrides import TorchFunctionMode
+
 from .conv_encoder import ConvEncoder
 from .dense_prompts import DensePromptEncoder, FusionBlock
 from .image_encoder import ImageEncoderViT
@@ -200,6 +203,25 @@ def small_vit_t_config(img_size: int = 128) -> SamConfig:
     """As `tiny_vit_config`, with a `TinyViT` encoder; maps are no multiples of its windows."""
     encoder = TinyVitConfig(img_size, (8, 16, 24, 32), (1, 1, 2, 1), (1, 2, 3, 4), (3, 3, 5, 3))
     return dataclasses.replace(tiny_vit_config(img_size), encoder=encoder)
+
+
+class without_init(TorchFunctionMode):
+    """Context in which modules are built with whatever their memory holds, to be loaded after.
+
+    Random numbers for weights that a file replaces take a second for `VIT_B`, and drawing them on
+    the meta device has torch import its compiler, which takes three.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Fill nothing; call everything else."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
+        return func(*args, **kwargs)
 
 
 def build_sam(config: SamConfig = VIT_B) -> Sam:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..modeling.sam import Sam
-from ..modeling.sizes import VIT_B, VIT_H, VIT_L, VIT_T, SamConfig, build_sam
+from ..modeling.sizes import VIT_B, VIT_H, VIT_L, VIT_T, SamConfig, build_sam, without_init
 
 CONFIG_KEY = "sam_config"
 PATCH_KEY = "image_encoder.patch_embed.proj.weight"
@@ -156,7 +156,7 @@ def _config_of(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, s
 def _check_shapes(path: Path, state: Mapping[str, Tensor], config: SamConfig) -> None:
     """Compare names and shapes with the model's, without making its weights."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), without_init():
             wanted = build_sam(config).state_dict()
     except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its configuration builds no model ({error}).") from error

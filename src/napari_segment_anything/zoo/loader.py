@@ -13,7 +13,7 @@ from ..config import AutoMaskSettings
 from ..inference.card import ModelCard
 from ..inference.model import Model
 from ..inference.runtime import pick_device, pick_precision, to_precision
-from ..modeling.sizes import build_sam
+from ..modeling.sizes import build_sam, without_init
 from ..structures import Progress
 from . import download, registry
 from .checkpoint import Checkpoint, CheckpointError, read_checkpoint
@@ -47,8 +47,9 @@ def load_model(
     name, path = _resolve(name_or_path, progress)
     checkpoint = read_checkpoint(path)
     card = card_of(checkpoint, path)
-    sam = build_sam(checkpoint.config)
-    sam.load_state_dict(checkpoint.state_dict, strict=True)
+    with without_init():
+        sam = build_sam(checkpoint.config)
+    sam.load_state_dict(checkpoint.state_dict, strict=True, assign=True)
     to_precision(sam.eval().requires_grad_(False), choice.name).to(where)
     return Model(sam, name, where, choice.name, checkpoint.digest, card, choice.reason)
 
