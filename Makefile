@@ -1,5 +1,6 @@
 # make demo   opens a real image in a real napari window, segments it, writes demo/
 # make test   checks and tests everything
+# make bench  times everything against the reference, writes benchmarks/results.md
 # TORCH='torch==2.13.0' and NAPARI='napari==0.8.*' choose the builds that go into .venv.
 
 SHELL := /bin/bash
@@ -18,7 +19,7 @@ export NAPARI_CONFIG :=
 export QT_API := pyqt6
 
 CHOICE := $(VENV)/.choice
-.PHONY: demo test lint bench-quality train-nano system clean FORCE
+.PHONY: demo test lint bench bench-quality train-nano system clean FORCE
 
 demo: $(VENV)/.installed
 	$(SCREEN) $(BIN)/python demo/demo.py
@@ -31,6 +32,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check src tests benchmarks demo
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed
+	$(XVFB) $(BIN)/python -m benchmarks.speed
 
 bench-quality: $(VENV)/.installed
 	$(BIN)/python benchmarks/quality.py --data $(DATA)

@@ -59,7 +59,7 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def write(rows: list[Row], folder: Path, notes: str = "") -> None:
+def write(rows: list[Row], profiles: list[str], folder: Path) -> None:
     """``results.md`` and ``results.png`` in ``folder``."""
     text = f"""# Speed against the reference
 
@@ -73,7 +73,8 @@ fp32, as its users run it.
 | --- | --- | --- | --- | --- | --- |
 """
     text += "".join(line(row) + "\n" for row in rows)
-    (folder / "results.md").write_text(f"{text}\n![ratios](results.png)\n{notes}")
+    text += "\n![ratios](results.png)\n\n## Where the time of an encode goes\n\n"
+    (folder / "results.md").write_text(text + "\n".join(profiles))
     _plot([row for row in rows if row.reference], folder / "results.png")
 
 

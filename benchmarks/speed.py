@@ -1,6 +1,6 @@
 """How much faster than the reference, on the same answers? Writes results.md and a plot.
 
-    python -m benchmarks.speed [--only encode click automask memory start vit_t] [--pairs 5]
+    python -m benchmarks.speed [--only encode click ...] [--pairs 5]
 
 Each row runs the reference and this package in turn, A B A B, on the same random weights, picture
 and threads; a ratio is the reference's time over ours, the median over pairs. Peak memory is that
@@ -10,6 +10,7 @@ of a process of its own, less what it holds before the work.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ import torch
 
 import napari_segment_anything as nsa
 
-from . import agreement, contestants, report
+from . import agreement, contestants, profile_encode, report
 from .contestants import picture
 
 HERE = Path(__file__).parent
@@ -76,6 +78,24 @@ def encode_row(name: str, pairs: int, precision: str) -> Row:
     paired(row, lambda: predictor.set_image(image), lambda: nsa.encode(two.ours, image), pairs)
     row.answers = agreement.of_embeddings(predictor, nsa.encode(two.ours, image))
     return row
+
+
+def transformers_rows(pairs: int, precisions: list[str]) -> Iterator[Row]:
+    """Image encoder against Hugging Face's `SamModel`, where `transformers` is installed."""
+    if importlib.util.find_spec("transformers") is None:
+        return
+    from transformers import SamConfig, SamModel
+
+    theirs = SamModel(SamConfig()).eval()  # the default is vit_b; timing needs no common weights
+    pixels, image = torch.randn(1, 3, contestants.SIDE, contestants.SIDE), picture()
+    for precision in precisions:
+        mine = contestants.ours("vit_b", None, precision)
+        yield paired(
+            Row(f"encode, vit_b, {precision}, against transformers", ""),
+            partial(theirs.get_image_embeddings, pixels),
+            partial(nsa.encode, mine, image),
+            pairs,
+        )
 
 
 def click_row(pairs: int, precision: str) -> Row:
@@ -158,7 +178,7 @@ def start_rows(repeats: int = 5) -> Iterator[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    kinds = ("encode", "click", "automask", "memory", "start", "vit_t")
+    kinds = ("encode", "click", "automask", "vit_t", "transformers", "memory", "start")
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--precision", nargs="+", default=None, help="fp32 and what auto picks")
@@ -171,6 +191,7 @@ def main() -> None:
         "click": lambda: (click_row(pairs, name) for name in names),
         "automask": lambda: (automask_row(max(1, pairs // 2), name) for name in names),
         "vit_t": lambda: (encode_row("vit_t", pairs, name) for name in names),
+        "transformers": lambda: transformers_rows(pairs, names),
         "memory": memory_rows,
         "start": start_rows,
     }
@@ -180,7 +201,8 @@ def main() -> None:
             rows.append(row)
             print(report.line(row), flush=True)
     if set(chosen.only) == set(kinds):
-        report.write(rows, HERE)
+        profiles = [profile_encode.of_encode("vit_b", name) for name in names]
+        report.write(rows, profiles, HERE)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,9 @@ def attend_in_parts(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_col: Ten
     """
     out = torch.empty_like(q)
     in_place = q.device.type == "cpu" and q.dtype == torch.float32
-    budget = CACHE_BYTES if q.device.type == "cpu" else DEVICE_BYTES
+    budget = DEVICE_BYTES
+    if q.device.type == "cpu":  # the fused kernel works in larger blocks from 768 queries on
+        budget = CACHE_BYTES if in_place else 2 * CACHE_BYTES
     for items, rows in _parts(q.shape[0], q.shape[1], k.shape[1] * q.element_size(), budget):
         asking, bias = q[items, rows], relative_bias(by_row[items, rows], by_col[items, rows])
         if in_place:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .fast_decoder import FastMaskDecoder
 from .mask_decoder import MaskDecoder
 from .prompt_encoder import PromptEncoder
 
@@ -72,6 +73,8 @@ class Sam(nn.Module):
         side = int(self.image_encoder.img_size)  # type: ignore[arg-type]
         masks = F.interpolate(masks, (side, side), mode="bilinear", align_corners=False)
         masks = masks[..., : input_size[0], : input_size[1]]
+        if masks.shape[-2:] == tuple(original_size):  # the second step would change nothing
+            return masks
         return F.interpolate(masks, tuple(original_size), mode="bilinear", align_corners=False)
 
     @torch.no_grad()
@@ -93,6 +96,8 @@ class Sam(nn.Module):
         """
         images = torch.stack([self.preprocess(record["image"]) for record in batched_input])
         embeddings = self.image_encoder(images)
+        code = self.prompt_encoder.get_dense_pe()
+        decoder = FastMaskDecoder(self.mask_decoder, code, embeddings.dtype)
         outputs = []
         for record, embedding in zip(batched_input, embeddings, strict=True):
             points = None
@@ -101,21 +106,15 @@ class Sam(nn.Module):
             sparse, dense = self.prompt_encoder(
                 points=points, boxes=record.get("boxes"), masks=record.get("mask_inputs")
             )
-            low_res, iou = self.mask_decoder(
-                image_embeddings=embedding[None],
-                image_pe=self.prompt_encoder.get_dense_pe(),
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-                multimask_output=multimask_output,
-            )
+            answers = decoder.answer(embedding[None], sparse, dense, multimask_output)
             masks = self.postprocess_masks(
-                low_res, record["image"].shape[-2:], record["original_size"]
+                answers.logits, record["image"].shape[-2:], record["original_size"]
             )
             outputs.append(
                 {
                     "masks": masks > self.mask_threshold,
-                    "iou_predictions": iou,
-                    "low_res_logits": low_res,
+                    "iou_predictions": answers.iou,
+                    "low_res_logits": answers.logits,
                 }
             )
         return outputs
