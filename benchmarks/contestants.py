@@ -18,9 +18,11 @@ CONFIGS = {"vit_b": VIT_B, "vit_h": VIT_H, "vit_t": VIT_T}
 SIDE = 1024
 
 
-def _same_nms(boxes: torch.Tensor, scores: torch.Tensor, _idxs: Any, iou: float) -> torch.Tensor:
+def _same_nms(
+    boxes: torch.Tensor, scores: torch.Tensor, idxs: Any, iou_threshold: float
+) -> torch.Tensor:
     """For the reference, where torchvision is not: as quick as ours, so that it loses no time."""
-    return nms(boxes, scores, iou)
+    return nms(boxes, scores, iou_threshold)
 
 
 torchvision_stand_in.install(_same_nms)

@@ -10,7 +10,7 @@ import torch
 from tests.pictures import disks, iou
 
 from napari_segment_anything import encode, load_model, predict
-from napari_segment_anything.modeling import attention, fast_decoder, layers
+from napari_segment_anything.modeling import attention, cross_attention, fast_decoder, layers
 from napari_segment_anything.modeling.fast_decoder import FastMaskDecoder
 from napari_segment_anything.modeling.layers import LayerNorm2d, MLPBlock
 from napari_segment_anything.modeling.sizes import (
@@ -136,7 +136,8 @@ def test_the_fast_decoder_answers_like_the_plain_one(
 ):
     pixel_bytes = 4 * 32 * np.prod(tiny.prompt_encoder.image_embedding_size)
     monkeypatch.setattr(fast_decoder, "CACHE_BYTES", int(at_once * pixel_bytes))
-    monkeypatch.setattr(fast_decoder, "PIXELS_AT_ONCE", 10)
+    monkeypatch.setattr(fast_decoder, "UPSCALED_BYTES", 10 * 4 * 32)
+    monkeypatch.setattr(cross_attention, "CACHE_BYTES", int(at_once) * 7 * 4 * 32)
     sparse, dense = prompts(tiny, count, points, masks)
     torch.manual_seed(6)
     size = tiny.prompt_encoder.image_embedding_size
@@ -151,14 +152,29 @@ def test_the_fast_decoder_answers_like_the_plain_one(
     assert torch.equal(image, before[0]) and torch.equal(dense, before[1])
 
 
-def test_few_tokens_are_folded_and_many_are_not(tiny):
-    decoder = fast(tiny)
-    image = torch.randn(1, 32, *decoder.size_hw)
-    nothing = torch.zeros(1, 32, 1, 1).expand(1, -1, *decoder.size_hw)
-    inner = len(decoder.layers[0].read.products.pixel_weight)
-    heads = decoder.layers[0].read.products.heads
-    assert decoder.see(image, nothing, inner // heads).to_read is None
-    assert decoder.see(image, nothing, inner // heads + 1).to_read is not None
+def test_the_last_image_is_remembered_and_no_other_taken_for_it(tiny):
+    decoder, size = fast(tiny), tiny.prompt_encoder.image_embedding_size
+    sparse, dense = tiny.prompt_encoder((torch.full((1, 1, 2), 40.0), torch.ones(1, 1)), None, None)
+
+    def check(image):
+        got = decoder.answer(image, sparse, dense, True)
+        want = plain_answer(tiny, image, sparse, dense)
+        torch.testing.assert_close(got.logits, want[0], **CLOSE)
+
+    first, second = torch.randn(2, 1, 32, *size)
+    check(first)
+    seen = decoder.see_again(first, dense)
+    assert decoder.see_again(first.view(first.shape), dense) is seen
+    check(second)
+    check(first.mT)
+    check(first)
+    first *= -1
+    check(first)
+    with_mask = tiny.prompt_encoder(
+        None, None, torch.randn(1, 1, *tiny.prompt_encoder.mask_input_size)
+    )
+    got = decoder.answer(first, *with_mask, True)
+    torch.testing.assert_close(got.logits, plain_answer(tiny, first, *with_mask)[0], **CLOSE)
 
 
 def test_what_is_rated_too_low_is_left_out(tiny):

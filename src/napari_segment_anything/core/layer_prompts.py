@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from skimage.draw import polygon2mask
-from skimage.measure import approximate_polygon
 
 from ..structures import Prompt
 
@@ -105,6 +104,8 @@ def ellipse(corners_xy: NDArray[np.float64], steps: int = 64) -> NDArray[np.floa
 
 def scribble_points(vertices_xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Points spread evenly along a path, a dozen pixels apart, at most a dozen."""
+    from skimage.measure import approximate_polygon  # brings scipy.signal, which takes a second
+
     path = approximate_polygon(np.asarray(vertices_xy, float), 0.5)
     lengths = np.hypot(*np.diff(path, axis=0).T)
     along = np.concatenate([[0], np.cumsum(lengths)])

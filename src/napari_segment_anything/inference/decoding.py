@@ -102,7 +102,7 @@ class SelectedMasks:
     def masks(self, threshold: float) -> Tensor:
         """All masks at image size, (K, H, W) bool."""
         full = self.logits.new_zeros((len(self), *self.frame.size_hw), dtype=torch.bool)
-        for stack in self.stacks():
+        for stack in self.stacks(2 * CHUNK_PIXELS):
             h, w = stack.logits.shape[1:]
             for logits, (y, x), i in zip(
                 stack.logits, stack.origins_yx.tolist(), stack.index.tolist(), strict=True

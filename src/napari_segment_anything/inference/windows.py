@@ -92,4 +92,6 @@ def cut_window(features: Tensor, window: Window, side: int) -> Tensor:
 
 def cut_windows(features: Tensor, windows: list[Window], side: int) -> Tensor:
     """One window per prompt out of one feature map: (1, C, h, w) -> (B, C, side, side)."""
+    if len(windows) == 1:  # a view: the same memory for every prompt in it
+        return cut_window(features, windows[0], side)
     return torch.cat([cut_window(features, window, side) for window in windows])

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from .transformer import Attention
 
+CACHE_BYTES = 1 << 20
+"""Pixels on which a CPU does several steps one after the other."""
+
 
 class TokenPixelProducts:
     """Products of projected tokens with projected pixels, by head.
@@ -40,10 +43,6 @@ class TokenPixelProducts:
         """(N, H d) -> (H, d, N)."""
         by_head: Tensor = projected.unflatten(-1, (self.heads, -1))
         return by_head.permute(1, 2, 0).contiguous()
-
-    def are_fewer_projected(self, askers: int) -> bool:
-        """True if so many tokens share the same pixels that projecting these is less work."""
-        return self.heads * askers > len(self.pixel_weight)
 
     def keys(self, pixels: Tensor) -> Tensor:
         """Pixels (1, N, C) -> projected with their code, (H, d, N)."""
@@ -131,27 +130,38 @@ class PixelsReadTokens:
         pixels: Tensor,
         placed: Tensor,
         tokens: Tensor,
+        norm: nn.Module,
         shared: Tensor | None = None,
-        overwrite: bool = False,
     ) -> Tensor:
-        """Pixels (B or 1, N, C), tokens (B, T, C) with and without their place -> (B, N, C).
+        """What pixels become: ``norm`` of them and what they read, (B, N, C).
 
-        ``shared`` is what `shared` made of the pixels; with ``overwrite`` the answer takes the
-        place of ``pixels``.
+        Each pixel reads for itself, so that all steps are done on a few pixels at a time, which
+        then lie near the cores.
+
+        Args:
+            pixels: (B or 1, N, C).
+            placed: tokens (B, T, C) with their place.
+            tokens: without.
+            norm: over channels.
+            shared: what `shared` made of ``pixels``.
         """
-        products, (count, length, _) = self.products, tokens.shape
-        q = products.queries(placed)
-        if shared is not None:
-            scores = products.against(q, shared)
-        else:
-            scores = products.against(q, products.code)
-            seen = pixels.expand(count, -1, -1)
-            scores = torch.baddbmm(scores, products.folded(q), seen.mT)
-        weights = torch.softmax(scores.unflatten(1, (-1, length)), dim=2).flatten(1, 2)
-        messages = self._messages(tokens).to(products.dtype)
-        if overwrite:
-            return pixels.baddbmm_(weights.mT, messages)
-        return torch.baddbmm(pixels.expand(count, -1, -1), weights.mT, messages)
+        count, total, channels = len(tokens), *pixels.shape[1:]
+        q, messages = self.products.queries(placed), self._messages(tokens).to(pixels.dtype)
+        folded = None if shared is not None else self.products.folded(q)
+        keys = self.products.code if shared is None else shared
+        out = pixels.new_empty((count, total, channels))
+        step = total
+        if pixels.device.type == "cpu":
+            step = max(1, CACHE_BYTES // (count * channels * pixels.element_size()))
+        for start in range(0, total, step):
+            part = slice(start, start + step)
+            seen = pixels[:, part].expand(count, -1, -1)
+            scores = self.products.against(q, keys[..., part])
+            if folded is not None:
+                scores = torch.baddbmm(scores, folded, seen.mT)
+            weights = torch.softmax(scores.unflatten(1, (-1, tokens.shape[1])), dim=2)
+            out[:, part] = norm(torch.baddbmm(seen, weights.flatten(1, 2).mT, messages))
+        return out
 
     def _messages(self, tokens: Tensor) -> Tensor:
         """What each head tells of each token, projected for the pixels: (B, H T, C)."""

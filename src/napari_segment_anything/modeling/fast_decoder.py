@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,8 @@ from .cross_attention import PixelsReadTokens, TokensReadPixels
 from .mask_decoder import MaskDecoder
 from .transformer import TwoWayAttentionBlock, TwoWayTransformer
 
-PIXELS_AT_ONCE = 1024
-"""Pixels that are upscaled together, so that their children stay in the cache."""
+UPSCALED_BYTES = 512 << 10
+"""Pixels that are upscaled together, so that their children, twice as much, stay in the cache."""
 
 CACHE_BYTES = 8 << 20
 """Pixels of all prompts that a CPU works on together: more would not stay near its cores."""
@@ -44,13 +45,20 @@ class Seen:
     """An image as a layer sees it: ``pixels`` (1 or B, N, C).
 
     Of pixels that all prompts share there may be projections, by the first layer's cross
-    attentions. Pixels that are ``own`` are needed by nobody else and may be overwritten.
+    attentions.
     """
 
     pixels: Tensor
     to_read: tuple[Tensor, Tensor] | None = None
     to_write: Tensor | None = None
-    own: bool = False
+
+
+class _Remembered(NamedTuple):
+    """An image, kept so that no other can take its place in memory, and what was seen of it."""
+
+    image: Tensor
+    place: tuple[object, ...]
+    seen: Seen
 
 
 class FastLayer:
@@ -73,8 +81,8 @@ class FastLayer:
         tokens = block.norm1(tokens)
         tokens = block.norm2(tokens + self.read(tokens + prompt, seen.pixels, seen.to_read))
         tokens = block.norm3(tokens + block.mlp(tokens))
-        told = self.write(seen.pixels, tokens + prompt, tokens, seen.to_write, seen.own)
-        return tokens, Seen(self.norm_pixels(told), own=True)
+        pixels = self.write(seen.pixels, tokens + prompt, tokens, self.norm_pixels, seen.to_write)
+        return tokens, Seen(pixels)
 
 
 class FastUpscaling:
@@ -92,7 +100,10 @@ class FastUpscaling:
 
     def __call__(self, pixels: Tensor, weights: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """Pixels (B, N, C) and mask weights (B, M, C / 8) -> logits (B, M, 4h, 4w)."""
-        parts = [weights @ self._children(p).mT for p in pixels.split(PIXELS_AT_ONCE, dim=1)]
+        at_once = max(1, UPSCALED_BYTES // (pixels[:, 0].numel() * pixels.element_size() or 1))
+        if pixels.device.type != "cpu":
+            at_once = pixels.shape[1]
+        parts = [weights @ self._children(p).mT for p in pixels.split(at_once, dim=1)]
         logits = torch.cat(parts, dim=2)
         count, masks, (h, w) = *logits.shape[:2], size_hw
         # Pixels, then rows and columns of their children, then of their children's.
@@ -106,6 +117,12 @@ class FastUpscaling:
         x = self.second(self.act_1(self.norm(x))).view(b, 16 * n, self.second.out_features // 4)
         out: Tensor = self.act_2(x)
         return out
+
+
+def _place(x: Tensor) -> tuple[object, ...]:
+    """Where a tensor's numbers lie, how they are seen, and how often they have changed there."""
+    changes = 0 if x.is_inference() else x._version
+    return x.data_ptr(), x.shape, x.stride(), x.dtype, changes
 
 
 def _rows(x: Tensor, rows: slice) -> Tensor:
@@ -151,6 +168,7 @@ class FastMaskDecoder:
         self.last_look = TokensReadPixels(transformer.final_attn_token_to_image, code, dtype)
         self.last_norm = transformer.norm_final_attn
         self.upscale = FastUpscaling(decoder.output_upscaling, dtype)
+        self._last: _Remembered | None = None
         self.fusion = None if decoder.fusion is None else copy.deepcopy(decoder.fusion).to(dtype)
 
     def answer(
@@ -176,12 +194,13 @@ class FastMaskDecoder:
             dense = dense[:1]
         shared = None
         if len(image) == len(dense) == 1:
-            shared = self.see(image, dense, prompt.shape[0] * prompt.shape[1])
+            bare = dense.stride()[2:] == (0, 0)  # no mask prompt: the same for every pixel
+            shared = self.see_again(image, dense) if bare else self.see(image, dense)
         logits, ratings, asked = [], [], []
         for start in range(0, count, self.prompts_at_once):
             rows = slice(start, start + self.prompts_at_once)
             seen = shared or self.see(_rows(image, rows), _rows(dense, rows))
-            tokens, pixels = self.look(prompt[rows], seen)
+            tokens, pixels = self.look(prompt[rows], seen, multimask)
             iou = self.rate(tokens, multimask)
             good = (iou > least_iou).any(1).nonzero()[:, 0]
             if len(good) < len(iou):
@@ -199,19 +218,24 @@ class FastMaskDecoder:
         pixel_bytes = self.plain.transformer_dim * self.dtype.itemsize
         return max(1, budget // (h * w * pixel_bytes))
 
-    def see(self, image: Tensor, dense: Tensor, askers: int = 1) -> Seen:
-        """Bring image and dense embedding, each (1 or B, C, h, w), together for the first layer.
-
-        ``askers`` is how many tokens, of all prompts, will look at what they share.
-        """
+    def see(self, image: Tensor, dense: Tensor) -> Seen:
+        """Bring image and dense embedding, each (1 or B, C, h, w), together for the first layer."""
         seen = image.to(self.dtype) + dense.to(self.dtype)
         if self.fusion is not None:
             seen = self.fusion(seen)
-        pixels = seen.flatten(2).transpose(1, 2).contiguous()
-        first = self.layers[0]
-        if len(pixels) > 1 or not first.read.products.are_fewer_projected(askers):
-            return Seen(pixels)
-        return Seen(pixels, first.read.shared(pixels), first.write.shared(pixels))
+        return Seen(seen.flatten(2).transpose(1, 2).contiguous())
+
+    def see_again(self, image: Tensor, dense: Tensor) -> Seen:
+        """As `see`, with the first layer's projections, for an image of which more will be asked.
+
+        The last one is remembered. ``dense`` is the model's embedding of no mask.
+        """
+        place = _place(image)
+        if self._last is None or self._last.place != place:
+            seen, first = self.see(image, dense), self.layers[0]
+            projected = first.read.shared(seen.pixels), first.write.shared(seen.pixels)
+            self._last = _Remembered(image, place, Seen(seen.pixels, *projected))
+        return self._last.seen
 
     def tokens(self, sparse: Tensor) -> Tensor:
         """Output tokens before the prompts' (B, N, C): (B, 5 + N, C)."""
@@ -219,23 +243,30 @@ class FastMaskDecoder:
         sparse = sparse.to(self.token_dtype)
         return torch.cat([outputs.expand(len(sparse), -1, -1), sparse], dim=1)
 
-    def look(self, prompt: Tensor, seen: Seen) -> tuple[Tensor, Tensor]:
-        """Tokens (B, T, C) and image attend to each other -> tokens, and pixels (B, N, C)."""
+    def look(self, prompt: Tensor, seen: Seen, multimask: bool) -> tuple[Tensor, Tensor]:
+        """Tokens (B, T, C) and image attend to each other.
+
+        Returns the tokens that answer, (B, 1 + M, C), the predicted IoU's first, and the pixels
+        (B, N, C). The last look is theirs alone.
+        """
         tokens = prompt
         for layer in self.layers:
             tokens, seen = layer(tokens, prompt, seen)
+        masks = range(1, 1 + self.plain.num_mask_tokens)
+        answering = [0, *masks[self._chosen(multimask)]]
+        tokens, prompt = tokens[:, answering], prompt[:, answering]
         told = self.last_look(tokens + prompt, seen.pixels)
         return self.last_norm(tokens + told), seen.pixels
 
     def rate(self, tokens: Tensor, multimask: bool) -> Tensor:
-        """Predicted IoU (B, 3 or 1)."""
+        """Tokens that answer (B, 1 + M, C) -> predicted IoU (B, M)."""
         iou: Tensor = self.plain.iou_prediction_head(tokens[:, 0])
         return iou[:, self._chosen(multimask)]
 
     def draw(self, tokens: Tensor, pixels: Tensor, multimask: bool) -> Tensor:
-        """Logits (B, 3 or 1, 4h, 4w)."""
-        heads = list(enumerate(self.plain.output_hypernetworks_mlps, start=1))
-        weights = [mlp(tokens[:, i]) for i, mlp in heads[self._chosen(multimask)]]
+        """Tokens that answer (B, 1 + M, C) and pixels -> logits (B, M, 4h, 4w)."""
+        heads = list(self.plain.output_hypernetworks_mlps)[self._chosen(multimask)]
+        weights = [mlp(tokens[:, i]) for i, mlp in enumerate(heads, start=1)]
         return self.upscale(pixels, torch.stack(weights, dim=1).to(self.dtype), self.size_hw)
 
     @staticmethod
