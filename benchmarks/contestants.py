@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,16 @@ def _same_nms(
     return nms(boxes, scores, iou_threshold)
 
 
+def _hugging_face() -> Any:
+    """The `transformers` package with its `SamModel`, or None where it is not installed."""
+    if importlib.util.find_spec("transformers") is None:
+        return None
+    package = importlib.import_module("transformers")
+    return package if hasattr(package, "SamModel") else None
+
+
+# Before the stand-ins, which it would take for what they stand for.
+TRANSFORMERS = _hugging_face()
 torchvision_stand_in.install(_same_nms)
 timm_stand_in.install()
 

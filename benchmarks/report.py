@@ -2,19 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
+import json
 import platform
 import statistics
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from .speed import Row
-
 PACKAGES = ("napari-segment-anything", "segment-anything", "mobilesam-mirror", "torch", "numpy")
+
+
+@dataclass
+class Row:
+    """One line of the table: seconds (or MiB, see ``unit``) of both, pair by pair."""
+
+    work: str
+    target: str
+    reference: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
+    answers: str = ""
+    unit: str = "s"
+
+    @property
+    def ratio(self) -> float:
+        """Reference over ours, the median over pairs."""
+        return statistics.median(a / b for a, b in zip(self.reference, self.ours, strict=True))
+
+
+def _kept(folder: Path) -> dict[str, Any]:
+    path = folder / "results.json"
+    nothing: dict[str, Any] = {"rows": {}, "profiles": {}}
+    return json.loads(path.read_text()) if path.exists() else nothing
+
+
+def _keep(kept: dict[str, Any], folder: Path) -> None:
+    (folder / "results.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def keep(row: Row, folder: Path) -> None:
+    """Put a row into ``results.json``, in the place of an older one of the same work."""
+    kept = _kept(folder)
+    today = f"{datetime.date.today()}: {machine()}"
+    kept["rows"][row.work] = {**dataclasses.asdict(row), "measured": today}
+    _keep(kept, folder)
+
+
+def keep_profiles(profiles: dict[str, str], folder: Path) -> None:
+    """Put profiles, by precision, into ``results.json``."""
+    kept = _kept(folder)
+    kept["profiles"].update(profiles)
+    _keep(kept, folder)
 
 
 def line(row: Row) -> str:
@@ -59,23 +101,28 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def write(rows: list[Row], profiles: list[str], folder: Path) -> None:
-    """``results.md`` and ``results.png`` in ``folder``."""
-    text = f"""# Speed against the reference
+def write(folder: Path) -> None:
+    """``results.md`` and ``results.png`` of all that ``results.json`` in ``folder`` holds."""
+    kept = _kept(folder)
+    machines: dict[str, list[Row]] = {}
+    for values in kept["rows"].values():
+        where = values.pop("measured")
+        machines.setdefault(where, []).append(Row(**values))
+    text = """# Speed against the reference
 
-Measured {datetime.date.today()} by `make bench`: {machine()}
-
-Medians (with range) of runs in turn, A B A B; the ratio is the reference's over ours, pair by
-pair. The same random weights, picture (1024 x 1024) and threads for both; the reference runs in
-fp32, as its users run it.
-
-| work | reference | ours | ratio | target | answers |
-| --- | --- | --- | --- | --- | --- |
+Written by `make bench`. Medians (with range) of runs in turn, A B A B; the ratio is the reference's
+over ours, pair by pair. The same random weights, picture (1024 x 1024) and threads for both; the
+reference runs in fp32, as its users run it. Targets that name AMX are for CPUs with bf16 matrix
+units.
 """
-    text += "".join(line(row) + "\n" for row in rows)
+    for where, rows in machines.items():
+        text += f"\nMeasured {where}\n\n| work | reference | ours | ratio | target | answers |\n"
+        text += "| --- | --- | --- | --- | --- | --- |\n"
+        text += "".join(line(row) + "\n" for row in rows)
     text += "\n![ratios](results.png)\n\n## Where the time of an encode goes\n\n"
-    (folder / "results.md").write_text(text + "\n".join(profiles))
-    _plot([row for row in rows if row.reference], folder / "results.png")
+    (folder / "results.md").write_text(text + "\n".join(kept["profiles"].values()))
+    paired = [row for rows in machines.values() for row in rows if row.reference]
+    _plot(paired, folder / "results.png")
 
 
 def _plot(rows: list[Row], path: Path) -> None:

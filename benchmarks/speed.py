@@ -2,6 +2,8 @@
 
     python -m benchmarks.speed [--only encode click ...] [--pairs 5]
 
+What is measured takes its place in ``results.json``, from which the table is written.
+
 Each row runs the reference and this package in turn, A B A B, on the same random weights, picture
 and threads; a ratio is the reference's time over ours, the median over pairs. Peak memory is that
 of a process of its own, less what it holds before the work.
@@ -10,14 +12,11 @@ of a process of its own, less what it holds before the work.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,26 +28,10 @@ import napari_segment_anything as nsa
 
 from . import agreement, contestants, profile_encode, report
 from .contestants import picture
+from .report import Row
 
 HERE = Path(__file__).parent
 CLICKS = 20
-
-
-@dataclass
-class Row:
-    """One line of the table: seconds (or MiB, see ``unit``) of both, pair by pair."""
-
-    work: str
-    target: str
-    reference: list[float] = field(default_factory=list)
-    ours: list[float] = field(default_factory=list)
-    answers: str = ""
-    unit: str = "s"
-
-    @property
-    def ratio(self) -> float:
-        """Reference over ours, the median over pairs."""
-        return statistics.median(a / b for a, b in zip(self.reference, self.ours, strict=True))
 
 
 def paired(
@@ -88,11 +71,11 @@ def encode_row(name: str, pairs: int, precision: str) -> Row:
 
 def transformers_rows(pairs: int, precisions: list[str]) -> Iterator[Row]:
     """Image encoder against Hugging Face's `SamModel`, where `transformers` is installed."""
-    if importlib.util.find_spec("transformers") is None:
+    package = contestants.TRANSFORMERS
+    if package is None:
         return
-    from transformers import SamConfig, SamModel
-
-    theirs = SamModel(SamConfig()).eval()  # the default is vit_b; timing needs no common weights
+    # The default is vit_b; timing needs no common weights.
+    theirs = package.SamModel(package.SamConfig()).eval()
     pixels, image = torch.randn(1, 3, contestants.SIDE, contestants.SIDE), picture()
     for precision in precisions:
         mine = contestants.ours("vit_b", None, precision)
@@ -202,14 +185,13 @@ def main() -> None:
         "memory": memory_rows,
         "start": start_rows,
     }
-    rows = []
     for kind in chosen.only:
         for row in sources[kind]():
-            rows.append(row)
             print(report.line(row), flush=True)
-    if set(chosen.only) == set(kinds):
-        profiles = [profile_encode.of_encode("vit_b", name) for name in names]
-        report.write(rows, profiles, HERE)
+            report.keep(row, HERE)
+    if "encode" in chosen.only:
+        report.keep_profiles({n: profile_encode.of_encode("vit_b", n) for n in names}, HERE)
+    report.write(HERE)
 
 
 if __name__ == "__main__":
