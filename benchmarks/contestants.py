@@ -26,18 +26,15 @@ def _same_nms(
     return nms(boxes, scores, iou_threshold)
 
 
-def _hugging_face() -> Any:
-    """The `transformers` package with its `SamModel`, or None where it is not installed."""
+def hugging_face() -> Any:
+    """The `transformers` package, or None where it is not installed.
+
+    To be called before the stand-ins are there, which it would take for what they stand for.
+    """
     if importlib.util.find_spec("transformers") is None:
         return None
     package = importlib.import_module("transformers")
     return package if hasattr(package, "SamModel") else None
-
-
-# Before the stand-ins, which it would take for what they stand for.
-TRANSFORMERS = _hugging_face()
-torchvision_stand_in.install(_same_nms)
-timm_stand_in.install()
 
 
 class Pair(NamedTuple):
@@ -60,6 +57,8 @@ def picture(side: int = SIDE) -> np.ndarray:
 
 def reference_package(name: str) -> Any:
     """``segment_anything``, or MobileSAM's package for vit_t."""
+    torchvision_stand_in.install(_same_nms)
+    timm_stand_in.install()
     return importlib.import_module("mobile_sam" if name == "vit_t" else "segment_anything")
 
 

@@ -69,9 +69,8 @@ def encode_row(name: str, pairs: int, precision: str) -> Row:
     return row
 
 
-def transformers_rows(pairs: int, precisions: list[str]) -> Iterator[Row]:
-    """Image encoder against Hugging Face's `SamModel`, where `transformers` is installed."""
-    package = contestants.TRANSFORMERS
+def transformers_rows(package: Any, pairs: int, precisions: list[str]) -> Iterator[Row]:
+    """Image encoder against the `SamModel` of Hugging Face's ``package``, if there is one."""
     if package is None:
         return
     # The default is vit_b; timing needs no common weights.
@@ -176,12 +175,13 @@ def main() -> None:
     torch.set_grad_enabled(False)
     names = chosen.precision or precisions()
     pairs = chosen.pairs
+    package = contestants.hugging_face() if "transformers" in chosen.only else None
     sources: dict[str, Callable[[], Iterable[Row]]] = {
         "encode": lambda: (encode_row("vit_b", pairs, name) for name in names),
         "click": lambda: (click_row(pairs, name) for name in names),
         "automask": lambda: (automask_row(max(1, pairs // 2), name) for name in names),
         "vit_t": lambda: (encode_row("vit_t", pairs, name) for name in names),
-        "transformers": lambda: transformers_rows(pairs, names),
+        "transformers": lambda: transformers_rows(package, pairs, names),
         "memory": memory_rows,
         "start": start_rows,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_segment_anything.core.layer_prompts import (
@@ -116,6 +116,7 @@ def test_a_mask_joins_outlines():
     assert prompt_of(Snapshot(mask=np.zeros(SIZE, bool)), SIZE).is_empty
 
 
+@settings(deadline=None)  # the first call imports scipy.signal
 @given(st.lists(st.tuples(st.floats(0, 500), st.floats(0, 500)), min_size=2, max_size=30))
 def test_scribble_points_lie_on_the_scribble(vertices):
     path = np.array(vertices)
