@@ -10,7 +10,7 @@ import torch
 from tests.pictures import random_model
 
 from napari_segment_anything import encode, predict
-from napari_segment_anything.modeling import tiny_vit
+from napari_segment_anything.modeling import layers, tiny_vit
 from napari_segment_anything.modeling.sizes import build_sam, small_vit_t_config
 from napari_segment_anything.modeling.tiny_vit import (
     ConvNorm,
@@ -76,7 +76,7 @@ def test_strips_are_the_map_in_one_piece(rows, batch):
 
 
 def test_tokens_in_parts_are_the_map_in_one_piece():
-    assert tiny_vit.TOKENS_AT_ONCE == 1024
+    assert layers.TOKENS_AT_ONCE == 1024
     mlp = drawn(Mlp(6))
     for side in (4, 32, 33):
         x = torch.randn(2, side, side, 6)

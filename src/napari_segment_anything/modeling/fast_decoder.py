@@ -73,12 +73,7 @@ class FastLayer:
     def __call__(self, tokens: Tensor, prompt: Tensor, seen: Seen) -> tuple[Tensor, Seen]:
         """Tokens (B, T, C) now and as they were asked, and what they see -> both, updated."""
         block = self.block
-        if block.skip_first_layer_pe:
-            tokens = block.self_attn(tokens, tokens, tokens)
-        else:
-            placed = tokens + prompt
-            tokens = tokens + block.self_attn(placed, placed, tokens)
-        tokens = block.norm1(tokens)
+        tokens = block.among_tokens(tokens, prompt)
         tokens = block.norm2(tokens + self.read(tokens + prompt, seen.pixels, seen.to_read))
         tokens = block.norm3(tokens + block.mlp(tokens))
         pixels = self.write(seen.pixels, tokens + prompt, tokens, self.norm_pixels, seen.to_write)

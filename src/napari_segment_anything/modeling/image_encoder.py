@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import Attention
-from .layers import LayerNorm2d, MLPBlock
+from .layers import MLPBlock, neck
 
 Progress = Callable[[int, int], None]
 NORM_EPS = 1e-6
@@ -93,12 +93,7 @@ class ImageEncoderViT(nn.Module):
             )
             for i in range(depth)
         )
-        self.neck = nn.Sequential(
-            nn.Conv2d(embed_dim, out_chans, kernel_size=1, bias=False),
-            LayerNorm2d(out_chans),
-            nn.Conv2d(out_chans, out_chans, kernel_size=3, padding=1, bias=False),
-            LayerNorm2d(out_chans),
-        )
+        self.neck = neck(embed_dim, out_chans)
 
     def forward(self, x: Tensor, progress: Progress | None = None) -> Tensor:
         """(B, 3, img_size, img_size) normalised -> (B, out_chans, side / 16, side / 16).

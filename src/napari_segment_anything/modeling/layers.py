@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,6 +11,22 @@ from torch.nn import functional as F
 TOKENS_AT_ONCE = 1024
 """Tokens that go through an MLP together without gradients: its hidden layer is the widest there
 is, and stays in the cache."""
+
+
+def in_parts(work: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``work`` on tokens (..., C), each for itself, `TOKENS_AT_ONCE` of them at a time."""
+    parts: tuple[Tensor, ...] = x.flatten(0, -2).split(TOKENS_AT_ONCE)
+    return torch.cat([work(part) for part in parts]).view(x.shape)
+
+
+def neck(in_chans: int, out_chans: int) -> nn.Sequential:
+    """The end of every square encoder: to the width of the mask decoder."""
+    return nn.Sequential(
+        nn.Conv2d(in_chans, out_chans, kernel_size=1, bias=False),
+        LayerNorm2d(out_chans),
+        nn.Conv2d(out_chans, out_chans, kernel_size=3, padding=1, bias=False),
+        LayerNorm2d(out_chans),
+    )
 
 
 class LayerNorm2d(nn.Module):
@@ -42,8 +60,7 @@ class MLPBlock(nn.Module):
         """(..., C) -> the same shape."""
         if torch.is_grad_enabled():
             return self._run(x)
-        parts: tuple[Tensor, ...] = x.flatten(0, -2).split(TOKENS_AT_ONCE)
-        return torch.cat([self._run(part) for part in parts]).view(x.shape)
+        return in_parts(self._run, x)
 
     def _run(self, x: Tensor) -> Tensor:
         out: Tensor = self.lin2(self.act(self.lin1(x)))

@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .image_encoder import Progress
-from .layers import LayerNorm2d
+from .layers import in_parts, neck
 
 EXPANSION = 4
 CLASSES = 1000
 STRIP_ROWS = 32
-TOKENS_AT_ONCE = 1024
 """How much of a wide map a CPU works on at a time, so that it stays in its cache."""
 
 
@@ -186,8 +185,7 @@ class Mlp(nn.Module):
         """(..., C) -> the same shape."""
         if x.device.type != "cpu":
             return self.plain(x)
-        parts = torch.split(x.flatten(0, -2), TOKENS_AT_ONCE)
-        return torch.cat([self.plain(part) for part in parts]).view(x.shape)
+        return in_parts(self.plain, x)
 
     def plain(self, x: Tensor) -> Tensor:
         """What `forward` answers, in one piece."""
@@ -264,12 +262,7 @@ class TinyViT(nn.Module):
         # The classifier of the pretraining: in every published file, and asked by nobody.
         self.norm_head = nn.LayerNorm(embed_dims[-1])
         self.head = nn.Linear(embed_dims[-1], CLASSES)
-        self.neck = nn.Sequential(
-            nn.Conv2d(embed_dims[-1], out_chans, kernel_size=1, bias=False),
-            LayerNorm2d(out_chans),
-            nn.Conv2d(out_chans, out_chans, kernel_size=3, padding=1, bias=False),
-            LayerNorm2d(out_chans),
-        )
+        self.neck = neck(embed_dims[-1], out_chans)
 
     def forward(self, x: Tensor, progress: Progress | None = None) -> Tensor:
         """(B, 3, img_size, img_size) normalised -> (B, out_chans, side / 16, side / 16).

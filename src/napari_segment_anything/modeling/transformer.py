@@ -70,16 +70,21 @@ class TwoWayAttentionBlock(nn.Module):
         self.cross_attn_image_to_token = Attention(embedding_dim, num_heads, rate)
         self.skip_first_layer_pe = skip_first_layer_pe
 
-    def forward(
-        self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, C) and image (B, h w, C), with their positional codes -> both, updated."""
+    def among_tokens(self, queries: Tensor, query_pe: Tensor) -> Tensor:
+        """Self-attention of tokens (B, N, C) and its norm."""
         if self.skip_first_layer_pe:
             queries = self.self_attn(queries, queries, queries)
         else:
             placed = queries + query_pe
             queries = queries + self.self_attn(placed, placed, queries)
-        queries = self.norm1(queries)
+        normed: Tensor = self.norm1(queries)
+        return normed
+
+    def forward(
+        self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens (B, N, C) and image (B, h w, C), with their positional codes -> both, updated."""
+        queries = self.among_tokens(queries, query_pe)
         placed_keys = keys + key_pe
         seen = self.cross_attn_token_to_image(queries + query_pe, placed_keys, keys)
         queries = self.norm2(queries + seen)
