@@ -86,7 +86,8 @@ def test_dense_targets():
     foreground, contact, centre = losses.dense_targets(labels)[0]
     assert torch.equal(foreground > 0, labels[0] > 0)
     assert contact[10, 9] == contact[10, 10] == 1 and contact[10, 5] == 0 and contact[0, 0] == 0
-    assert centre[10, 5] > centre[10, 3] > 0 and centre[10, 9] == 0
+    assert centre[0, 0] == 0 and centre[10, 9] == 0.25  # the border is 1 deep, the middle 4
+    assert centre[10, 5:7].tolist() == [1, 1] and centre[10, 3] == 0.5
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -45,21 +46,33 @@ def dense_targets(labels: Tensor) -> Tensor:
     """(B, h, w) integer labels -> (B, 3, h, w) targets of the dense head.
 
     Foreground; contact (a pixel with another label within one step); centre, which falls from 1
-    at an object's middle to 0 at its border, relative to the object's own depth.
+    at an object's middle to 0 at its border, relative to the object's own depth: of two objects
+    that touch, a small and a large one, each has a peak, and both are as high.
     """
     foreground = labels > 0
     x = labels[:, None].to(torch.float32)
     highest = F.max_pool2d(x, 3, stride=1, padding=1)
     lowest = -F.max_pool2d(-x, 3, stride=1, padding=1)
-    border = (highest != lowest)[:, 0]
-    contact = border & foreground
-    depth = torch.zeros_like(x)
-    core = (foreground & ~border)[:, None].to(torch.float32)
-    for _ in range(12):
-        depth = depth + core
-        core = -F.max_pool2d(-core, 3, stride=1, padding=1)
-    centre = depth / 12.0
-    return torch.stack([foreground.float(), contact.float(), centre[:, 0]], dim=1)
+    contact = (highest != lowest)[:, 0] & foreground
+    depth = torch.stack([relative_depth(plane, edge) for plane, edge in zip(labels, contact)])
+    return torch.stack([foreground.float(), contact.float(), depth], dim=1)
+
+
+def relative_depth(labels: Tensor, border: Tensor) -> Tensor:
+    """(h, w) labels and their outermost cells -> (h, w) how deep a cell lies in its object.
+
+    Cells from the border, itself 1, over the object's largest such number; 0 on background.
+    """
+    foreground = labels > 0
+    inside = (foreground & ~border).numpy()
+    depth = torch.ones(inside.shape)
+    if not inside.all():
+        depth += torch.from_numpy(ndimage.distance_transform_edt(inside)).to(torch.float32)
+    depth *= foreground
+    _, object_of = torch.unique(labels, return_inverse=True)
+    deepest = torch.zeros(int(object_of.max()) + 1)
+    deepest.scatter_reduce_(0, object_of.flatten(), depth.flatten(), "amax")
+    return depth / deepest[object_of].clamp(min=1)
 
 
 def dense_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -34,10 +34,10 @@ class TrainSettings:
     batch: int = 4
     prompts_per_crop: int = 7
     round_shares: tuple[float, ...] = (0.4, 0.4, 0.2)
-    dense_weight: float = 1.0
+    dense_weight: float = 2.0
     seed: int = 0
     save_every: int = 100
-    bf16: bool = True
+    bf16: bool = False
 
     def rate(self, step: int) -> float:
         """Learning rate at ``step``: linear warm-up, then half a cosine down to ``final_rate``."""
