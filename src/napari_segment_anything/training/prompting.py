@@ -226,7 +226,7 @@ def round_loss(logits: Tensor, iou: Tensor, true: Tensor, real: Tensor, ambiguou
     """
     tokens = true[:, None].expand_as(logits)
     true_iou = mask_iou(logits, tokens).detach() * real[:, None]
-    rating = F.mse_loss(iou, true_iou)
+    rating = F.l1_loss(iou, true_iou)
     if not bool(real.any()):
         return rating
     each = mask_loss(logits[real], tokens[real])
