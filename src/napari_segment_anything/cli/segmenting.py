@@ -14,7 +14,8 @@ from ..config import ModelChoice
 from ..core.embedding_cache import EmbeddingCache
 from ..core.engine import AutoMaskRequest, Engine, View
 from ..geometry.planes import PlaneRef
-from .files import read_image, write_labels
+from ..io.images import read_image
+from .files import write_labels
 
 PROBLEMS = (ValueError, RuntimeError, OSError, MemoryError)
 
