@@ -17,7 +17,8 @@ from ..modeling.conv_encoder import ConvEncoder
 from ..modeling.sam import Sam
 from .data import Crop
 from .losses import dense_loss
-from .prompting import FIRST_PROMPTS, Tally, draw_targets, interactive_loss
+from .prompting import FIRST_PROMPTS, Tally, interactive_loss
+from .views import draw_targets
 
 
 @dataclass(frozen=True)
