@@ -9,6 +9,7 @@ import typer
 
 from .. import __version__
 from ..config import ModelChoice
+from .evaluating import evaluate
 from .options import HELP, with_settings
 
 DEFAULT = ModelChoice()
@@ -66,6 +67,9 @@ def segment(
     done = [segmenter.segment(i, t) for i, t in zip(images, targets, strict=True)]
     if not all(done):
         raise typer.Exit(1)
+
+
+app.command()(evaluate)
 
 
 @app.command()

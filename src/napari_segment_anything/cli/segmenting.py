@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,9 @@ from ..config import ModelChoice
 from ..core.embedding_cache import EmbeddingCache
 from ..core.engine import AutoMaskRequest, Engine, View
 from ..geometry.planes import PlaneRef
-from .files import read_image, write_labels
+from ..io.images import read_image
+from .files import write_labels
+from .progress import Line
 
 PROBLEMS = (ValueError, RuntimeError, OSError, MemoryError)
 
@@ -57,8 +58,8 @@ class FileSegmenter:
             ValueError: no such model, device or precision.
             RuntimeError: it cannot be downloaded, or does not fit into memory.
         """
-        self.engine.at_hand.get(self.choice, _Line("Downloading").show)
-        _Line.clear()
+        self.engine.at_hand.get(self.choice, Line("Downloading").show)
+        Line.clear()
         typer.echo(f"{self.choice.name} on {self.engine.running}", err=True)
 
     def segment(self, image: Path, target: Path) -> bool:
@@ -71,7 +72,7 @@ class FileSegmenter:
             target.parent.mkdir(parents=True, exist_ok=True)
             write_labels(target, labels)
         except PROBLEMS as error:
-            _Line.clear()
+            Line.clear()
             typer.echo(f"{image}: {' '.join(str(error).split())}", err=True)
             return False
         seconds = time.monotonic() - start
@@ -85,24 +86,8 @@ class FileSegmenter:
         plane = PlaneRef(0, 1, (0, 0))
         view = View(self.choice, plane, size_hw, self._count, None, lambda: pixels)
         request = AutoMaskRequest(view, self.settings, overwrite=False)
-        answer = self.engine.run(request, _Line(path.name).show)
-        _Line.clear()
+        answer = self.engine.run(request, Line(path.name).show)
+        Line.clear()
         for notice in self.engine.take_notices():
             typer.echo(notice, err=True)
         return answer[0]  # type: ignore[index]
-
-
-class _Line:
-    """One line of progress on stderr, written over and over; none where nobody looks."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def show(self, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            typer.echo(f"\r{self._what}: {100 * done // max(1, total)} % ", err=True, nl=False)
-
-    @staticmethod
-    def clear() -> None:
-        if sys.stderr.isatty():
-            typer.echo("\r\033[K", err=True, nl=False)

@@ -1,0 +1,1 @@
+"""How good masks are: simulated clicks, whole images, and what the model says of itself."""
