@@ -68,7 +68,9 @@ def dense_targets(labels: Tensor) -> Tensor:
     highest = F.max_pool2d(x, 3, stride=1, padding=1)
     lowest = -F.max_pool2d(-x, 3, stride=1, padding=1)
     contact = (highest != lowest)[:, 0] & foreground
-    depth = torch.stack([relative_depth(plane, edge) for plane, edge in zip(labels, contact)])
+    depth = torch.stack(
+        [relative_depth(plane, edge) for plane, edge in zip(labels, contact, strict=True)]
+    )
     return torch.stack([foreground.float(), contact.float(), depth], dim=1)
 
 
