@@ -39,7 +39,8 @@ Box: TypeAlias = QSpinBox | QDoubleSpinBox | ChoiceBox
 class SettingsForm(QWidget):
     """One box a setting; tooltips are the settings' help.
 
-    Only settings that count in the chosen mode are shown.
+    Only settings that count in the chosen mode are shown. ``boxes`` are by the settings' names,
+    ``mode_box`` is one of them.
     """
 
     def __init__(self) -> None:
@@ -47,44 +48,44 @@ class SettingsForm(QWidget):
         self._layout = QFormLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setVerticalSpacing(3)
-        self._boxes: dict[str, Box] = {}
+        self.boxes: dict[str, Box] = {}
         self._modes: dict[str, Sequence[str]] = {}
         self._auto: Sequence[str] = ("prompts", "grid")
         for setting in fields(AutoMaskSettings):
             if setting.metadata.get("advanced"):
                 continue
             box = _box_for(setting.default, setting.metadata)
-            self._boxes[setting.name] = box
+            self.boxes[setting.name] = box
             self._modes[setting.name] = setting.metadata.get("modes", AUTO_MASK_MODES)
             self._layout.addRow(setting.metadata["label"], box)
-        self._mode = self._boxes["mode"]
-        self._mode.currentTextChanged.connect(self._show_what_counts)
+        self.mode_box = self.boxes["mode"]
+        self.mode_box.currentTextChanged.connect(self._show_what_counts)
         self._show_what_counts()
 
     def show_defaults(self, card: Mapping[str, Any]) -> None:
         """Fill in a model's settings, the paper's where it has none."""
         for setting in fields(AutoMaskSettings):
-            if setting.name in self._boxes:
-                self._boxes[setting.name].setValue(card.get(setting.name, setting.default))
+            if setting.name in self.boxes:
+                self.boxes[setting.name].setValue(card.get(setting.name, setting.default))
 
     def offer_modes(self, modes: Sequence[str], auto: Sequence[str]) -> None:
         """Offer what a model can do; ``auto`` is what it does by itself."""
         self._auto = auto
-        self._mode.offer(modes)
+        self.mode_box.offer(modes)
         self._show_what_counts()
 
     @property
     def values(self) -> dict[str, Any]:
         """Settings by name, those that are shown."""
-        return {name: box.value() for name, box in self._boxes.items() if self._counts(name)}
+        return {name: box.value() for name, box in self.boxes.items() if self._counts(name)}
 
     def _counts(self, name: str) -> bool:
-        chosen = self._mode.value()
+        chosen = self.mode_box.value()
         steps = self._auto if chosen == "auto" else (chosen,)
         return any(step in self._modes[name] for step in steps)
 
     def _show_what_counts(self) -> None:
-        for name, box in self._boxes.items():
+        for name, box in self.boxes.items():
             is_shown = self._counts(name)
             box.setVisible(is_shown)
             self._layout.labelForField(box).setVisible(is_shown)
