@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from skimage.segmentation import watershed
 from tests.pictures import disks, iou
 
 from napari_segment_anything.automask.decoded import candidates, raised
-from napari_segment_anything.automask.watershed import find_seeds, grown, smoothed
+from napari_segment_anything.automask.watershed import Seeds, find_seeds, grown, smoothed
 from napari_segment_anything.config import AutoMaskSettings
 from napari_segment_anything.inference.instance_maps import InstanceMaps
 from napari_segment_anything.training.distance_targets import distance_targets
@@ -63,6 +65,28 @@ def test_small_objects_go_and_leave_the_others_their_numbers(truth):
     assert np.array_equal(grown(seeds, least_area=int(areas.min())), labels)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_piece_by_piece_is_one_watershed(seed):
+    rng = np.random.default_rng(seed)
+    noise = [ndimage.gaussian_filter(rng.normal(size=(120, 150)), 4.0) * 8 for _ in range(3)]
+    maps = InstanceMaps(*(np.clip(0.5 + n, 0, 1).astype(np.float32) for n in noise))
+    seeds = find_seeds(maps, SETTINGS)
+    told = []
+    labels = grown(seeds, progress=lambda *at: told.append(at))
+    whole = watershed(seeds.depth, seeds.markers, mask=seeds.foreground)
+    assert seeds.count > 10 and np.array_equal(labels, whole)
+    assert told == [(i, len(told)) for i in range(1, len(told) + 1)] and told
+
+
+def test_a_seed_over_a_corner_and_pieces_without_one():
+    foreground = np.zeros((6, 8), bool)
+    foreground[0:3, 0:3] = foreground[3:6, 3:6] = foreground[0, 6:] = True  # joined by a corner
+    markers = np.zeros((6, 8), np.int32)
+    markers[2, 2] = markers[3, 3] = 1
+    seeds = Seeds(markers, np.zeros((6, 8), np.float32), foreground)
+    assert np.array_equal(grown(seeds), np.where(np.indices((6, 8))[1] < 6, foreground, 0))
+
+
 def test_foreground_without_a_seed_is_background(truth):
     maps = ideal(truth)
     maps.centre_distance[truth == 3] = 0.8
@@ -94,7 +118,7 @@ def test_the_middle_of_a_seed_lies_in_it_and_off_the_images_edge():
     markers = np.zeros((40, 40), np.int32)
     markers[:, :9], markers[:, 3:9][5:35] = 1, 0  # a bracket at the left edge
     seeds = find_seeds(ideal(np.zeros((40, 40), np.int32)), SETTINGS)
-    seeds = type(seeds)(markers, seeds.depth, seeds.foreground)
+    seeds = Seeds(markers, seeds.depth, seeds.foreground)
     x, y = seeds.middles_xy()[0]
     assert markers[int(y), int(x)] == 1 and x >= 2 and min(y, 39 - y) >= 2
 

@@ -16,9 +16,8 @@ from .generator import Candidates
 from .watershed import Labels, find_seeds, grown
 
 STEPS = 100
-"""Of progress: the decoder's levels up to `DECODED`, then seeds, watershed and masks."""
-
-DECODED, SEEDED, FLOODED = 60, 70, 95
+DECODED, SEEDED, FLOODED = 70, 75, 95
+"""What of the progress is done with the maps, with the seeds, and with the watershed."""
 
 
 def decoded_objects(
@@ -26,19 +25,18 @@ def decoded_objects(
 ) -> Candidates:
     """All objects that the decoder draws in an encoded image.
 
-    ``progress(done, STEPS)`` is called between the stages; an exception from it cancels.
+    ``progress(done, STEPS)`` is called now and then; an exception from it cancels.
     """
 
-    def told(done: int, total: int) -> None:
-        progress(DECODED * done // total, STEPS)
+    def told(start: int, end: int) -> Progress:
+        return lambda done, total: progress(start + (end - start) * done // total, STEPS)
 
-    maps = instance_maps(model, embedding, told)
+    maps = instance_maps(model, embedding, told(0, DECODED))
     if maps is None:
         raise ValueError(f"Expected a model with an automatic decoder, {model.name!r} has none.")
     seeds = find_seeds(maps, settings)
     progress(SEEDED, STEPS)
-    labels = grown(seeds, settings.min_mask_region_area)
-    progress(FLOODED, STEPS)
+    labels = grown(seeds, settings.min_mask_region_area, told(SEEDED, FLOODED))
     found = candidates(labels, seeds.middles_xy(), maps, settings)
     progress(STEPS, STEPS)
     return found

@@ -15,6 +15,7 @@ from skimage.segmentation import watershed
 
 from ..config import AutoMaskSettings
 from ..inference.instance_maps import FloatMap, InstanceMaps
+from ..structures import Progress
 
 Labels = NDArray[np.int32]
 
@@ -38,11 +39,14 @@ class Seeds:
 
     def middles_xy(self) -> NDArray[np.float64]:
         """(n, 2) image pixels (x, y): of each seed the pixel farthest from its border."""
-        # A seed at the image's edge ends there, too.
-        within = np.pad(self.markers > 0, 1)
-        inside = ndimage.distance_transform_edt(within)[1:-1, 1:-1]
-        places = ndimage.maximum_position(inside, self.markers, range(1, self.count + 1))
-        return np.array(places, np.float64).reshape(-1, 2)[:, ::-1]
+        middles = np.zeros((self.count, 2))
+        for number, (rows, cols) in enumerate(ndimage.find_objects(self.markers), start=1):
+            # A seed at the image's edge ends there, too.
+            within = np.pad(self.markers[rows, cols] == number, 1)
+            inside = ndimage.distance_transform_edt(within)[1:-1, 1:-1]
+            y, x = np.unravel_index(inside.argmax(), inside.shape)
+            middles[number - 1] = x + cols.start, y + rows.start
+        return middles
 
 
 def find_seeds(maps: InstanceMaps, settings: AutoMaskSettings) -> Seeds:
@@ -59,17 +63,38 @@ def find_seeds(maps: InstanceMaps, settings: AutoMaskSettings) -> Seeds:
     return Seeds(label(is_middle).astype(np.int32), depth, is_object)
 
 
-def grown(seeds: Seeds, least_area: int = 0) -> Labels:
+def grown(seeds: Seeds, least_area: int = 0, progress: Progress | None = None) -> Labels:
     """(H, W) labels, each object with its seed's number.
 
     Foreground without a seed stays background, and so do objects of fewer than ``least_area``
-    pixels.
+    pixels. ``progress(done, total)`` counts pieces of foreground that several seeds share.
     """
-    labels: Labels = watershed(seeds.depth, seeds.markers, mask=seeds.foreground)
+    pieces = label(seeds.foreground, connectivity=1)  # what a watershed floods from pixel to pixel
+    lowest, highest = _seeds_in(pieces, seeds.markers)
+    labels: Labels = np.where(lowest == highest, highest, 0)[pieces]
+    places = ndimage.find_objects(pieces)
+    shared = np.flatnonzero(lowest < highest)
+    for done, piece in enumerate(shared.tolist(), start=1):
+        place = places[piece - 1]
+        mask = pieces[place] == piece
+        flooded = watershed(seeds.depth[place], seeds.markers[place], mask=mask)
+        labels[place][mask] = flooded[mask]
+        if progress is not None:
+            progress(done, len(shared))
     if least_area > 0:
         small = np.bincount(labels.ravel()) < least_area
         labels[small[labels]] = 0
     return labels
+
+
+def _seeds_in(pieces: NDArray[np.integer], markers: Labels) -> tuple[Labels, Labels]:
+    """Lowest and highest seed in each piece, by the pieces' numbers; 0 and -1 where is none."""
+    marked = (markers > 0) & (pieces > 0)
+    highest = np.full(int(pieces.max(initial=0)) + 1, -1, np.int32)
+    np.maximum.at(highest, pieces[marked], markers[marked])
+    lowest = np.maximum(highest, 0)
+    np.minimum.at(lowest, pieces[marked], markers[marked])
+    return lowest, highest
 
 
 def smoothed(values: FloatMap, sigma_px: float) -> FloatMap:
