@@ -35,6 +35,8 @@ def fake_model(name: str, device: str = "auto", precision: str = "auto") -> Thin
         name=name,
         digest=name,
         card=SimpleNamespace(automask={}),
+        modes=("auto", "grid"),
+        does_by_itself=("grid",),
         device=Device(type="cpu" if device == "auto" else device),
         precision="fp32" if precision == "auto" else precision,
         precision_reason="no native bf16 here" if precision == "auto" else "as asked",

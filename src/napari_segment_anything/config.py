@@ -10,6 +10,8 @@ from dataclasses import Field, dataclass, field, fields
 from numbers import Real
 from typing import Any
 
+_PROMPTED = ("prompts", "grid")
+
 
 def _setting(default: Any, *, label: str, help: str, **limits: Any) -> Any:
     """A dataclass field that carries what a control needs to show it."""
@@ -17,6 +19,9 @@ def _setting(default: Any, *, label: str, help: str, **limits: Any) -> Any:
 
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+AUTO_MASK_MODES = ("auto", "decoder", "prompts", "grid")
+"""Ways to segment a whole image; ``auto`` is what a model does best."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,26 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class AutoMaskSettings:
-    """Whole-image segmentation; names and meanings are ``SamAutomaticMaskGenerator``'s."""
+    """Whole-image segmentation.
 
+    Names and meanings are ``SamAutomaticMaskGenerator``'s, and for the decoder micro-sam's. The
+    metadata ``modes`` says for which modes a control is of use; none: for all.
+    """
+
+    mode: str = _setting(
+        "auto",
+        label="Mode",
+        help="decoder: a watershed of the decoder's maps; prompts: a point where the model sees an "
+        "object; grid: points all over the image; auto: what the model does best.",
+        choices=AUTO_MASK_MODES,
+    )
     points_per_side: int = _setting(
-        32, label="Points per side", help="Grid of n x n prompts over the image.", min=1, max=512
+        32,
+        label="Points per side",
+        help="Grid of n x n prompts over the image.",
+        min=1,
+        max=512,
+        modes=("grid",),
     )
     points_per_batch: int = _setting(
         64,
@@ -60,6 +81,7 @@ class AutoMaskSettings:
         min=0.0,
         max=1.0,
         step=0.01,
+        modes=_PROMPTED,
     )
     stability_score_thresh: float = _setting(
         0.95,
@@ -68,6 +90,7 @@ class AutoMaskSettings:
         min=0.0,
         max=1.0,
         step=0.01,
+        modes=_PROMPTED,
     )
     stability_score_offset: float = _setting(
         1.0,
@@ -85,6 +108,7 @@ class AutoMaskSettings:
         min=0.0,
         max=1.0,
         step=0.01,
+        modes=_PROMPTED,
     )
     crop_n_layers: int = _setting(
         0,
@@ -92,6 +116,7 @@ class AutoMaskSettings:
         help="Also run on 4^i overlapping crops in each layer i.",
         min=0,
         max=4,
+        modes=_PROMPTED,
     )
     crop_nms_thresh: float = _setting(
         0.7,
@@ -122,10 +147,58 @@ class AutoMaskSettings:
     min_mask_region_area: int = _setting(
         0,
         label="Minimum area",
-        help="Drop islands and fill holes smaller than this.",
+        help="Drop islands and fill holes smaller than this; decoder: drop objects.",
         min=0,
         max=1_000_000,
         unit="px",
+    )
+    foreground_threshold: float = _setting(
+        0.5,
+        label="Foreground",
+        help="Decoder: pixels above this belong to objects.",
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        modes=("decoder",),
+    )
+    center_distance_threshold: float = _setting(
+        0.5,
+        label="Centre distance",
+        help="Decoder: a seed is nearer to its object's centre than this; lower splits more.",
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        modes=("decoder",),
+    )
+    boundary_distance_threshold: float = _setting(
+        0.5,
+        label="Boundary distance",
+        help="Decoder: a seed lies deeper in its object than this, 1 at the boundary; lower "
+        "splits more.",
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        modes=("decoder",),
+    )
+    foreground_smoothing: float = _setting(
+        1.0,
+        label="Foreground smoothing",
+        help="Decoder: sigma of a Gaussian over the foreground.",
+        min=0.0,
+        max=20.0,
+        step=0.1,
+        unit="px",
+        advanced=True,
+    )
+    distance_smoothing: float = _setting(
+        1.6,
+        label="Distance smoothing",
+        help="Decoder: sigma of a Gaussian over both distances.",
+        min=0.0,
+        max=20.0,
+        step=0.1,
+        unit="px",
+        advanced=True,
     )
 
     @classmethod
@@ -135,7 +208,7 @@ class AutoMaskSettings:
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> AutoMaskSettings:
-        """Settings by name, each a number of its kind and in its range; the others' defaults.
+        """Settings by name, each of its kind and in its range; the others are the defaults.
 
         Raises:
             ValueError: an unknown name or an impossible value; the message says what can be.
@@ -150,6 +223,11 @@ class AutoMaskSettings:
 
 
 def _checked(setting: Field[Any], value: Any) -> Any:
+    if "choices" in setting.metadata:
+        choices = setting.metadata["choices"]
+        if value not in choices:
+            raise ValueError(f"Expected {setting.name} out of {', '.join(choices)}, got {value!r}.")
+        return value
     low, high = setting.metadata["min"], setting.metadata["max"]
     wants_int = isinstance(setting.default, int)
     is_number = isinstance(value, Real) and not isinstance(value, bool)

@@ -10,7 +10,7 @@ import torch
 from tests.pictures import disks, iou
 
 from napari_segment_anything import auto_mask, encode, load_model, predict
-from napari_segment_anything.automask import api
+from napari_segment_anything.automask import asking
 from napari_segment_anything.inference.model import on_cpu
 from napari_segment_anything.inference.out_of_memory import FittingBatches
 
@@ -26,7 +26,7 @@ def nano():
 def room(monkeypatch):
     """``room["points"]`` is how many points fit into memory; ``room["asked"]`` what was tried."""
     state = {"points": 10**6, "asked": []}
-    decode = api.decode_points
+    decode = asking.decode_points
 
     def small(model, embedding, points_xy, least_iou):
         state["asked"].append(len(points_xy))
@@ -34,7 +34,7 @@ def room(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return decode(model, embedding, points_xy, least_iou)
 
-    monkeypatch.setattr(api, "decode_points", small)
+    monkeypatch.setattr(asking, "decode_points", small)
     return state
 
 

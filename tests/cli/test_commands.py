@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 from tests.pictures import disks, iou
 from typer.testing import CliRunner
@@ -13,7 +14,11 @@ import napari_segment_anything
 from napari_segment_anything import AutoMaskSettings
 from napari_segment_anything.cli import files, segmenting
 from napari_segment_anything.cli.main import app
+from napari_segment_anything.config import AUTO_MASK_MODES
+from napari_segment_anything.modeling.sizes import build_sam, tiny_vit_config
+from napari_segment_anything.modeling.unetr import UnetrDecoder
 from napari_segment_anything.zoo import registry
+from napari_segment_anything.zoo.checkpoint import write_checkpoint
 
 SPOTS = [(30, 30, 10), (30, 100, 14), (90, 60, 12), (95, 125, 9)]
 RUN = ("--device", "cpu", "--precision", "fp32", "--points-per-side", "8")
@@ -120,6 +125,32 @@ def test_settings_reach_the_model(call, put, image, tmp_path):
     assert beyond.exit_code == 2 and "'--box-nms-thresh'" in beyond.stderr
 
 
+def test_the_mode_is_one_of_a_few_words(call, put, image, tmp_path):
+    path = put("a.png", image[0])
+    assert call("segment", path, "-o", tmp_path, *RUN, "--mode", "prompts").exit_code == 0
+    assert matches(tifffile.imread(tmp_path / "a_labels.tif"), image[1])
+    wrong = call("segment", path, "-o", tmp_path, "--overwrite", *RUN, "--mode", "watershed")
+    assert wrong.exit_code == 2 and "'--mode'" in wrong.stderr
+    assert all(word in wrong.stderr for word in AUTO_MASK_MODES)
+
+
+def test_a_model_with_a_decoder_draws(call, put, image, tmp_path):
+    torch.manual_seed(0)
+    config, decoder = tiny_vit_config(), UnetrDecoder(32, 4)
+    decoder.out_conv.weight.data.zero_()
+    decoder.out_conv.bias.data = torch.tensor([3.0, -3.0, -3.0])  # all of it one object
+    write_checkpoint(
+        tmp_path / "m.safetensors", build_sam(config), config, automatic_decoder=decoder
+    )
+    options = ("--model", tmp_path / "m.safetensors", "-o", tmp_path)
+    path = put("a.png", image[0])
+    assert call("segment", path, *options).exit_code == 0
+    assert (tifffile.imread(tmp_path / "a_labels.tif") == 1).all()
+    strict = ("--overwrite", "--mode", "decoder", "--foreground-threshold", "0.96")
+    assert call("segment", path, *options, *strict).exit_code == 0
+    assert not tifffile.imread(tmp_path / "a_labels.tif").any()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -127,6 +158,7 @@ def test_settings_reach_the_model(call, put, image, tmp_path):
         (("--model", "none.pth"), "none.pth"),
         (("--device", "gpu"), "Expected a device out of auto, cpu"),
         (("--precision", "int8"), "Expected a precision out of auto, fp32"),
+        (("--mode", "decoder"), "Expected a mode out of auto, prompts, grid for 'nano'"),
     ],
 )
 def test_what_cannot_begin_says_why_in_one_line(call, put, image, tmp_path, options, said):

@@ -156,7 +156,7 @@ def test_a_model_in_hand_needs_no_loading(engine, functions):
     model = fake_model("mine")
     name = engine.at_hand.offer(model)
     encode(engine, view(RAMP, model=name))
-    assert functions.loaded == [] and engine.card is model.card
+    assert functions.loaded == [] and engine.at_hand.model is model
     assert engine.at_hand.used == ModelChoice(name)
 
 
@@ -184,7 +184,7 @@ def test_an_encoding_that_is_cancelled_is_not_kept(engine, functions):
 def test_release_gives_everything_up(engine, functions):
     encode(engine, view(RAMP))
     engine.release()
-    assert len(engine.cache) == 0 and engine.card is None
+    assert len(engine.cache) == 0 and engine.at_hand.model is None
     encode(engine, view(RAMP))
     assert functions.loaded == ["fake", "fake"]
 

@@ -18,6 +18,7 @@ from napari_segment_anything.modeling.sizes import (
     small_vit_t_config,
     tiny_vit_config,
 )
+from napari_segment_anything.modeling.unetr import UnetrDecoder
 from napari_segment_anything.sam import sam_model_registry
 from napari_segment_anything.zoo import checkpoint as module
 from napari_segment_anything.zoo import download
@@ -173,9 +174,10 @@ def test_mobile_sam(mobile_sam, tmp_path, monkeypatch):
 
     prefixed = {f"sam.{k}": v for k, v in state.items()}
     torch.save({"model_state": prefixed, "decoder_state": {}}, tmp_path / "vit_t_lm.pt")
+    torch.save(UnetrDecoder().state_dict(), tmp_path / "vit_t_lm_decoder.pt")
     monkeypatch.setattr(download, "find_local", lambda entry: tmp_path / f"{entry.name}.pt")
     model = load_model("vit_t_lm")
-    assert model.name == "vit_t_lm"
+    assert model.name == "vit_t_lm" and model.automatic_decoder is not None
     assert_same(model.sam.state_dict(), mobile_sam)
 
 

@@ -79,7 +79,7 @@ def models() -> None:
 
     rows = [("NAME", "SIZE", "LICENCE", "ON DISK")]
     for entry in registry.entries():
-        size = f"{entry.size_mb} MB"
+        size = f"{entry.download_mb} MB"
         here = "yes" if download.is_present(entry) else "no"
         rows.append((entry.name, size, entry.licence, here))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]

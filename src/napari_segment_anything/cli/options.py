@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
+from enum import StrEnum
 from functools import wraps
 from typing import Any, Optional
 
@@ -28,7 +29,8 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(**values: Any) -> Any:
         names = AutoMaskSettings.names()
         unset = {name for name in names if values[name] is None}
-        return command(**{name: value for name, value in values.items() if name not in unset})
+        given = {k: v for k, v in values.items() if k not in unset}
+        return command(**{k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items()})
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -37,16 +39,21 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _option(setting: Any) -> inspect.Parameter:
     limits = setting.metadata
-    kind = type(setting.default)
     option = typer.Option(
         None,
         help=f"{limits['help']} By default the model's own.",
-        min=limits["min"],
-        max=limits["max"],
+        min=limits.get("min"),
+        max=limits.get("max"),
     )
+    kind = _words(setting) if "choices" in limits else type(setting.default)
     return inspect.Parameter(
         setting.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=option,
         annotation=Optional[kind],  # noqa: UP045 - typer's oldest reads no other
     )
+
+
+def _words(setting: Any) -> Any:
+    """The setting's choices, as the type that typer offers words of."""
+    return StrEnum(setting.name, list(setting.metadata["choices"]))  # type: ignore[misc]

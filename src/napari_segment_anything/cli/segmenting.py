@@ -55,11 +55,14 @@ class FileSegmenter:
         """Load the model and say how it runs.
 
         Raises:
-            ValueError: no such model, device or precision.
+            ValueError: no such model, device or precision, or settings that it cannot follow.
             RuntimeError: it cannot be downloaded, or does not fit into memory.
         """
-        self.engine.at_hand.get(self.choice, Line("Downloading").show)
+        model = self.engine.at_hand.get(self.choice, Line("Downloading").show)
         Line.clear()
+        from ..automask.api import resolved_settings  # torch is there with the model
+
+        resolved_settings(model, self.settings)
         typer.echo(f"{self.choice.name} on {self.engine.running}", err=True)
 
     def segment(self, image: Path, target: Path) -> bool:

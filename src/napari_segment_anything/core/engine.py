@@ -19,7 +19,6 @@ from .functions import Functions, Labels, PublicFunctions, Records
 from .model_at_hand import ModelAtHand
 
 if TYPE_CHECKING:
-    from ..inference.card import ModelCard
     from ..inference.model import Model
 
 
@@ -91,12 +90,6 @@ class Engine:
         self.encode_count = 0
         self._notices: list[str] = []
         self._hash_of_lazy: dict[tuple[int, PlaneRef], str] = {}
-
-    @property
-    def card(self) -> ModelCard | None:
-        """Card of the model at hand; None if there is none."""
-        model = self.at_hand.model
-        return None if model is None else model.card
 
     @property
     def running(self) -> str | None:

@@ -6,13 +6,16 @@ import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from ..geometry.frames import ImageFrame
+from ..modeling.conv_encoder import ConvEncoder
 from ..modeling.fast_decoder import FastMaskDecoder
 from ..modeling.sam import Sam
+from ..modeling.unetr import UnetrDecoder
 from .card import ModelCard
 from .runtime import pick_precision, to_precision
 from .windows import WindowGrid
@@ -21,12 +24,15 @@ ZOOM_AREA_PX = 1024 * 1024
 MOST_ZOOM = 2.0
 MOST_AREA_PX = 4096 * 4096
 
+Module = TypeVar("Module", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class Model:
     """``precision`` is what was picked (fp32, bf16, fp16); ``digest`` names the weights.
 
-    ``source`` is the file that they came from, in full precision.
+    ``source`` is the file that they came from, in full precision. ``automatic_decoder`` draws whole
+    images; None if the model has none.
     """
 
     sam: Sam
@@ -37,6 +43,7 @@ class Model:
     card: ModelCard = field(default_factory=ModelCard)
     precision_reason: str = "as asked"
     source: Path | None = None
+    automatic_decoder: UnetrDecoder | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -54,6 +61,22 @@ class Model:
     def encodes_any_size(self) -> bool:
         """True for a fully convolutional encoder, False for one with a fixed square."""
         return not self.sam.is_square
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The ways of `AutoMaskSettings.mode` in which it can segment a whole image."""
+        if self.automatic_decoder is not None:
+            return ("auto", "decoder", "prompts", "grid")
+        has_dense_head = isinstance(self.sam.image_encoder, ConvEncoder)
+        return ("auto", "prompts", "grid") if has_dense_head else ("auto", "grid")
+
+    @property
+    def does_by_itself(self) -> tuple[str, ...]:
+        """What ``auto`` stands for: one mode, or for `nano` prompts and then the grid."""
+        if self.automatic_decoder is not None:
+            return ("decoder",)
+        asks_first = "prompts" in self.modes and self.card.least_foreground > 0
+        return ("prompts", "grid") if asks_first else ("grid",)
 
     def frame_for(self, size_hw: tuple[int, int]) -> ImageFrame:
         """Where an image of ``size_hw`` pixels lies in what the encoder sees."""
@@ -76,16 +99,28 @@ class Model:
 
 def on_cpu(model: Model) -> Model:
     """The same model on the CPU, in the precision that suits it; the GPU is asked for nothing."""
-    tensors: dict[int, object] = {
-        id(p): nn.Parameter(p.detach().cpu(), requires_grad=False) for p in model.sam.parameters()
-    }
-    tensors.update((id(b), b.cpu()) for b in model.sam.buffers())
     cpu = torch.device("cpu")
     choice = pick_precision("auto", cpu)
-    sam = to_precision(copy.deepcopy(model.sam, tensors), choice.name)
+    sam = _cpu_copy(model.sam)
+    decoder = None if model.automatic_decoder is None else _cpu_copy(model.automatic_decoder)
+    to_precision(sam, choice.name, decoder)
     return replace(
-        model, sam=sam, device=cpu, precision=choice.name, precision_reason=choice.reason
+        model,
+        sam=sam,
+        device=cpu,
+        precision=choice.name,
+        precision_reason=choice.reason,
+        automatic_decoder=decoder,
     )
+
+
+def _cpu_copy(module: Module) -> Module:
+    """A copy on the CPU, made without a second one on the device."""
+    tensors: dict[int, object] = {
+        id(p): nn.Parameter(p.detach().cpu(), requires_grad=False) for p in module.parameters()
+    }
+    tensors.update((id(b), b.cpu()) for b in module.buffers())
+    return copy.deepcopy(module, tensors)
 
 
 def natural_zoom(size_hw: tuple[int, int]) -> float:

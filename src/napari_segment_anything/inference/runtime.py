@@ -8,6 +8,7 @@ import torch
 
 from ..config import PRECISIONS
 from ..modeling.sam import Sam
+from ..modeling.unetr import UnetrDecoder
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -78,14 +79,16 @@ def _cpu_has(feature: str) -> bool:
     return bool(probe is not None and probe())
 
 
-def to_precision(sam: Sam, precision: str) -> Sam:
-    """The model, changed to compute in ``precision`` (a name that was picked).
+def to_precision(sam: Sam, precision: str, automatic_decoder: UnetrDecoder | None = None) -> None:
+    """Have a model compute in ``precision`` (a name that was picked).
 
-    The encoder's weights are converted once. Prompts keep fp32: coordinates need it, and the few
-    tokens of the decoder, which cost little, decide over the predicted IoU.
+    The weights of the encoder, and of the decoder of whole images, are converted once. Prompts keep
+    fp32: coordinates need it, and the few tokens of the mask decoder, which cost little, decide
+    over the predicted IoU.
     """
     sam.image_encoder.to(_DTYPES[precision])
-    return sam
+    if automatic_decoder is not None:
+        automatic_decoder.to(_DTYPES[precision])
 
 
 def devices() -> tuple[str, ...]:

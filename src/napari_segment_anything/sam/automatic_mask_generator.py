@@ -77,8 +77,8 @@ class SamAutomaticMaskGenerator:
     @property
     def settings(self) -> AutoMaskSettings:
         """The attributes as they are now; a script may change them between images."""
-        names = set(AutoMaskSettings.names()) - {"points_per_side"}  # point_grids stand for it
-        return AutoMaskSettings(**{name: getattr(self, name) for name in names})
+        own = vars(self)  # point_grids stand for points_per_side
+        return AutoMaskSettings(**{k: own[k] for k in AutoMaskSettings.names() if k in own})
 
     @torch.no_grad()
     def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:

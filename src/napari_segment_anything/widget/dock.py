@@ -168,9 +168,9 @@ class SegmentAnythingDock(QWidget):
         self._show_running(session)
         state = session.controller.session
         self.whole_panel.show_status(state.status, busy=state.is_busy, can_start=True)
-        card = session.controller.engine.card
-        if card is not None:
-            self.whole_panel.show_card(card)
+        model = session.controller.engine.at_hand.model
+        if model is not None:
+            self.whole_panel.show_model(model)
 
     def _show_running(self, session: AnnotationSession) -> None:
         running = session.running

@@ -63,4 +63,4 @@ def _caption(entry: registry.ModelEntry) -> str:
         return f"{entry.name} (built in)"
     if download.is_present(entry):
         return f"{entry.name} (on disk)"
-    return f"{entry.name} (download, {entry.size_mb} MB)"
+    return f"{entry.name} (download, {entry.download_mb} MB)"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
-from ..inference.card import ModelCard
 from .settings_form import SettingsForm
+
+if TYPE_CHECKING:
+    from ..inference.card import ModelCard
+    from ..inference.model import Model
 
 
 class WholeImagePanel(QGroupBox):
@@ -36,8 +41,9 @@ class WholeImagePanel(QGroupBox):
         self.stop.setEnabled(busy)
         self.start.setEnabled(can_start)
 
-    def show_card(self, card: ModelCard) -> None:
-        """Fill in the settings of a model, once, when it is loaded."""
-        if card is not self._card:
-            self._card = card
-            self.form.show_defaults(card.automask)
+    def show_model(self, model: Model) -> None:
+        """Fill in the settings of a model and offer its modes, once, when it is loaded."""
+        if model.card is not self._card:
+            self._card = model.card
+            self.form.show_defaults(model.card.automask)
+            self.form.offer_modes(model.modes, model.does_by_itself)

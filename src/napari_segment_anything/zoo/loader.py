@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from ..config import AutoMaskSettings
 from ..inference.card import ModelCard
 from ..inference.model import Model
 from ..inference.runtime import pick_device, pick_precision, to_precision
 from ..modeling.sizes import build_sam, without_init
+from ..modeling.unetr import UnetrDecoder
 from ..structures import Progress
 from . import download, registry
-from .checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from .checkpoint import Checkpoint, CheckpointError, read_checkpoint, read_decoder
+from .registry import ModelEntry
 
 BUILT_IN = "nano"
 _SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -33,7 +38,8 @@ def load_model(
 
     Args:
         name_or_path: ``"nano"``, a name out of `registry.entries` (fetched on first use), or the
-            path of an official, micro-sam or own checkpoint.
+            path of an official, micro-sam or own checkpoint. A decoder for automatic segmentation
+            is found in the file, or beside ``NAME.pt`` as ``NAME_decoder.pt``.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32, bf16 or fp16.
         progress: called as ``progress(done_bytes, total_bytes)`` while a file is fetched.
@@ -44,14 +50,25 @@ def load_model(
     """
     where = pick_device(device)
     choice = pick_precision(precision, where)
-    name, path = resolve(name_or_path, progress)
+    name, path, decoder_path = _located(name_or_path, progress)
     checkpoint = read_checkpoint(path)
     card = card_of(checkpoint, path)
     with without_init():
         sam = build_sam(checkpoint.config)
-    sam.load_state_dict(checkpoint.state_dict, strict=True, assign=True)
-    to_precision(sam.eval().requires_grad_(False), choice.name).to(where)
-    return Model(sam, name, where, choice.name, checkpoint.digest, card, choice.reason, path)
+    _fill(sam, checkpoint.state_dict)
+    decoder = _decoder_of(checkpoint, decoder_path)
+    to_precision(sam, choice.name, decoder)
+    return Model(
+        sam.to(where),
+        name,
+        where,
+        choice.name,
+        checkpoint.digest,
+        card,
+        choice.reason,
+        path,
+        None if decoder is None else decoder.to(where),
+    )
 
 
 def built_in_path() -> Path:
@@ -65,15 +82,60 @@ def resolve(name_or_path: str | Path, progress: Progress | None = None) -> tuple
     Raises:
         ValueError: an unknown name; the message lists what there is.
     """
+    name, path, _ = _located(name_or_path, progress)
+    return name, path
+
+
+def _fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    module.load_state_dict(state, strict=True, assign=True)
+    module.eval().requires_grad_(False)
+
+
+def _decoder_of(checkpoint: Checkpoint, decoder_path: Path | None) -> UnetrDecoder | None:
+    """The decoder in the checkpoint, else in a file of its own."""
+    state = checkpoint.decoder_state
+    if state is None and decoder_path is not None:
+        state = read_decoder(decoder_path, checkpoint.config)
+    if state is None:
+        return None
+    with without_init():
+        decoder = UnetrDecoder.fitting(state)
+    _fill(decoder, state)
+    return decoder
+
+
+def _located(name_or_path: str | Path, progress: Progress | None) -> tuple[str, Path, Path | None]:
+    """Name, file, and the decoder's own file if there is one."""
     text = str(name_or_path)
     path = Path(text).expanduser()
     is_path = isinstance(name_or_path, Path) or text.endswith(_SUFFIXES) or "/" in text
     if is_path or (text not in registry.names() and path.is_file()):
-        return path.stem, path
+        beside = path.with_name(f"{path.stem}_decoder{path.suffix}")
+        return path.stem, path, beside if beside.is_file() else None
     entry = registry.entry(text)
     if entry.kind == "builtin":
-        return entry.name, built_in_path()
-    return entry.name, download.find_local(entry) or download.fetch(entry, progress=progress)
+        return entry.name, built_in_path(), None
+    path = _local_or_fetched(entry, progress)
+    return entry.name, path, _decoder_file(entry, progress)
+
+
+def _local_or_fetched(entry: ModelEntry, progress: Progress | None) -> Path:
+    return download.find_local(entry) or download.fetch(entry, progress=progress)
+
+
+def _decoder_file(entry: ModelEntry, progress: Progress | None) -> Path | None:
+    """The file of a model's decoder; a model that is here serves clicks without it."""
+    if entry.decoder is None:
+        return None
+    try:
+        return _local_or_fetched(entry.decoder, progress)
+    except download.DownloadError as error:
+        warnings.warn(
+            f"{entry.name} is loaded without its decoder: whole images are segmented by a grid of "
+            f"points. {error}",
+            stacklevel=4,
+        )
+        return None
 
 
 def card_of(checkpoint: Checkpoint, path: Path) -> ModelCard:
