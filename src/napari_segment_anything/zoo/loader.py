@@ -66,8 +66,8 @@ def load_model(
         checkpoint.digest,
         card,
         choice.reason,
-        path,
-        None if decoder is None else decoder.to(where),
+        source=path,
+        automatic_decoder=None if decoder is None else decoder.to(where),
     )
 
 
