@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 import napari_segment_anything
 from napari_segment_anything import AutoMaskSettings
-from napari_segment_anything.cli import files, segmenting
+from napari_segment_anything.cli import segmenting
 from napari_segment_anything.cli.main import app
+from napari_segment_anything.io import writing
 from napari_segment_anything.zoo import registry
 
 SPOTS = [(30, 30, 10), (30, 100, 14), (90, 60, 12), (95, 125, 9)]
@@ -146,7 +147,7 @@ def test_an_interruption_leaves_no_partial_file(call, put, image, tmp_path, monk
         stream.write(b"half of it")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.tifffile, "imwrite", interrupted)
+    monkeypatch.setattr(writing.tifffile, "imwrite", interrupted)
     result = call("segment", put("a.png", image[0]), "-o", tmp_path / "out", *RUN)
     assert result.exit_code != 0
     assert list((tmp_path / "out").iterdir()) == []

@@ -44,7 +44,7 @@ def load_model(
     """
     where = pick_device(device)
     choice = pick_precision(precision, where)
-    name, path = _resolve(name_or_path, progress)
+    name, path = resolved(name_or_path, progress)
     checkpoint = read_checkpoint(path)
     card = card_of(checkpoint, path)
     with without_init():
@@ -59,7 +59,12 @@ def built_in_path() -> Path:
     return Path(str(resources.files(__package__) / "weights" / f"{BUILT_IN}.safetensors"))
 
 
-def _resolve(name_or_path: str | Path, progress: Progress | None) -> tuple[str, Path]:
+def resolved(name_or_path: str | Path, progress: Progress | None = None) -> tuple[str, Path]:
+    """Name and checkpoint file of a model, as for `load_model`; fetched, if it is not here.
+
+    Raises:
+        ValueError: an unknown name.
+    """
     text = str(name_or_path)
     path = Path(text).expanduser()
     is_path = isinstance(name_or_path, Path) or text.endswith(_SUFFIXES) or "/" in text

@@ -1,0 +1,148 @@
+"""Who annotates: what an engine asks of a person, and a person who is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..evaluation.interactive import centre_xy, next_click
+from .canvas import Canvas, Drawn, Mask, Review
+from .records import Effort, Labels
+from .settings import Pace
+
+LEAST_KEPT_IOU = 0.5
+"""A mask that shares less with its object is taken back: nobody would keep it."""
+
+LEAST_FREE_PART = 0.5
+"""An object of which more is taken by others is one that is there, as in the dock."""
+
+
+class Annotator(Protocol):
+    """A person, or who stands for one. ``is_simulated``: clicks and seconds are made up."""
+
+    @property
+    def name(self) -> str:
+        """Who it is, for the provenance."""
+
+    @property
+    def is_simulated(self) -> bool:
+        """True if efforts are a model's, not counted."""
+
+    def review(self, image: str, proposed: Labels) -> Review:
+        """Look through pre-filled masks (H, W) and say which are kept."""
+
+    def objects(self, image: str, canvas: Canvas) -> Iterator[Drawn]:
+        """Draw what is missing on the canvas, one object after the other.
+
+        Each is written before the next is asked for, so that ``canvas.labels`` holds it.
+        """
+
+
+class SimulatedAnnotator:
+    """A person who knows the true labels, and clicks as the paper simulates it.
+
+    Objects come large ones first, as people take what stands out first (section 4). Each gets a
+    click at its centre. Of the three candidates it takes the first, in the order in which the
+    model rates them, that reaches ``target_iou``; a look at the second and third is a glance each.
+    Then come corrections at the middle of the largest error, the last answer's logits fed back,
+    until the target is reached or ``most_clicks`` are spent; the best mask on the way is kept, if
+    half of it is right. A pre-filled mask is kept if it reaches the target.
+    """
+
+    name = "simulated"
+    is_simulated = True
+
+    def __init__(
+        self,
+        true_labels: Mapping[str, NDArray[np.integer[Any]]],
+        target_iou: float = 0.85,
+        most_clicks: int = 8,
+        pace: Pace | None = None,
+    ) -> None:
+        """True labels (H, W) by image name.
+
+        Raises:
+            ValueError: a target at which a mask could match two objects, or no clicks.
+        """
+        if not 0.5 < target_iou <= 1:
+            raise ValueError(f"Expected target_iou above 0.5 and up to 1, got {target_iou}.")
+        if most_clicks < 1:
+            raise ValueError(f"Expected at least one click, got most_clicks={most_clicks}.")
+        self.true_labels = true_labels
+        self.target_iou = target_iou
+        self.most_clicks = most_clicks
+        self.pace = pace or Pace()
+
+    def review(self, image: str, proposed: Labels) -> Review:
+        """Keep every mask that reaches the target with a true object; reject the others."""
+        true = self._true(image)
+        labels = ids_by_size(proposed)
+        kept = frozenset(i for i in labels if best_iou(proposed == i, true) >= self.target_iou)
+        rejections = len(labels) - len(kept)
+        seconds = self.pace.seconds(0, len(labels), rejections)
+        return Review(kept, Effort(rejections, len(labels), rejections, seconds))
+
+    def objects(self, image: str, canvas: Canvas) -> Iterator[Drawn]:
+        """Draw every true object that no label has yet."""
+        true = self._true(image)
+        for label in ids_by_size(true):
+            mask = true == label
+            if best_iou(mask, canvas.labels) >= self.target_iou:
+                continue
+            visible = mask & canvas.free
+            if visible.sum() > LEAST_FREE_PART * mask.sum():
+                yield self.draw(visible, canvas)
+
+    def draw(self, true: Mask, canvas: Canvas) -> Drawn:
+        """Click until ``true`` (H, W) is reached, or the clicks are spent."""
+        points, point_labels = [centre_xy(true)], [1]
+        answer = canvas.ask(points, point_labels)
+        by_rating = [int(i) for i in np.argsort(-answer.iou, kind="stable")]
+        ious = [iou_of(answer.masks[i], true) for i in by_rating]
+        good = [turn for turn, iou in enumerate(ious) if iou >= self.target_iou]
+        turn = good[0] if good else 0
+        glances = turn if good else len(by_rating) - 1
+        shown = by_rating[turn]
+        best = (ious[turn], answer.masks[shown], float(answer.iou[shown]), 1)
+        while best[0] < self.target_iou and len(points) < self.most_clicks:
+            click = next_click(answer.masks[shown], true)
+            if click is None:
+                break
+            points.append(click[0])
+            point_labels.append(click[1])
+            answer = canvas.ask(points, point_labels, answer.logits[shown])
+            shown = int(answer.iou.argmax())
+            reached = iou_of(answer.masks[shown], true)
+            if reached > best[0]:
+                best = (reached, answer.masks[shown], float(answer.iou[shown]), len(points))
+        iou, mask, rating, count = best
+        effort = Effort(len(points), glances, 0, self.pace.seconds(len(points), glances, 0))
+        if iou < LEAST_KEPT_IOU:
+            return Drawn(None, effort=effort)
+        return Drawn(mask, tuple(points[:count]), tuple(point_labels[:count]), rating, effort)
+
+    def _true(self, image: str) -> NDArray[np.integer[Any]]:
+        if image not in self.true_labels:
+            raise ValueError(f"Expected true labels of {image!r} to simulate a person, got none.")
+        return self.true_labels[image]
+
+
+def ids_by_size(labels: NDArray[np.integer[Any]]) -> list[int]:
+    """Ids of the objects in (H, W) labels, large ones first."""
+    ids, areas = np.unique(labels[labels > 0], return_counts=True)
+    return [int(i) for i in ids[np.argsort(-areas, kind="stable")]]
+
+
+def iou_of(a: Mask, b: Mask) -> float:
+    """IoU of two masks of the same shape; 0 if both are empty."""
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 0.0
+
+
+def best_iou(mask: Mask, labels: NDArray[np.integer[Any]]) -> float:
+    """IoU of a mask with the one of the (H, W) labels that it overlaps best."""
+    ids = np.unique(labels[mask])
+    return max((iou_of(mask, labels == i) for i in ids if i > 0), default=0.0)

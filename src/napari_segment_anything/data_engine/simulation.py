@@ -1,0 +1,97 @@
+"""A data engine with a simulated person, on labelled images: does annotating get quicker?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..evaluation.corruptions import corrupted
+from ..io.labelled import LabelledFile, labelled_files
+from ..modeling.sizes import build_sam
+from ..zoo.checkpoint import read_checkpoint, write_checkpoint
+from ..zoo.loader import resolved
+from .project import Project
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a simulation begins with.
+
+    ``images`` are annotated in all, ``held_out`` only scored; drawn with ``seed``. ``corruption``
+    is one of `evaluation.corruptions`, done to all of them; ``noise`` weakens the model's mask
+    decoder, see `weakened`: a model that knows the images already has nothing to learn.
+    """
+
+    model: str = "nano"
+    images: int = 18
+    held_out: int = 6
+    seed: int = 0
+    corruption: str | None = None
+    noise: float = 0.0
+
+
+def simulated_project(folder: Path, data: Path, setup: Setup) -> Project:
+    """A project out of labelled images: ``data`` as for `read_labelled`, best with split.csv.
+
+    Images to annotate come from the split ``train``, held-out ones from ``val``; without
+    ``split.csv`` both come from all. Called again with the same arguments it changes nothing.
+
+    Raises:
+        ValueError: too few images.
+    """
+    model = setup.model
+    folder.mkdir(parents=True, exist_ok=True)
+    if setup.noise > 0:
+        model = str(weakened(setup.model, folder / "models" / "start.safetensors", setup))
+    project = Project.create(folder, model)
+    chosen, scored = _drawn_files(data, setup)
+    for files, add in ((chosen, project.add_simulated), (scored, project.add_held_out)):
+        for file in files:
+            image = file.read()
+            if setup.corruption is not None:
+                image = corrupted(image, setup.corruption, setup.seed)
+            add(image)
+    return project
+
+
+def weakened(model: str, path: Path, setup: Setup) -> Path:
+    """Write the model with a noisy mask decoder to ``path``, unless it is there.
+
+    Each matrix and kernel of the decoder gets normal noise of ``setup.noise`` times its own
+    deviation.
+    """
+    if path.is_file():
+        return path
+    checkpoint = read_checkpoint(resolved(model)[1])
+    sam = build_sam(checkpoint.config)
+    sam.load_state_dict(checkpoint.state_dict)
+    generator = torch.Generator().manual_seed(setup.seed)
+    with torch.no_grad():
+        for weight in sam.mask_decoder.parameters():
+            if weight.ndim > 1:
+                noise = torch.randn(weight.shape, generator=generator)
+                weight.add_(setup.noise * weight.std() * noise)
+    write_checkpoint(path, sam, checkpoint.config, checkpoint.metadata)
+    return path
+
+
+def _drawn_files(data: Path, setup: Setup) -> tuple[Sequence[LabelledFile], Sequence[LabelledFile]]:
+    """Files to annotate, and to score."""
+    rng = np.random.default_rng(setup.seed)
+    if (data / "split.csv").is_file():
+        chosen = _sample(labelled_files(data, split="train"), setup.images, rng)
+        return chosen, _sample(labelled_files(data, split="val"), setup.held_out, rng)
+    both = _sample(labelled_files(data), setup.images + setup.held_out, rng)
+    return both[: setup.images], both[setup.images :]
+
+
+def _sample(
+    files: Sequence[LabelledFile], count: int, rng: np.random.Generator
+) -> Sequence[LabelledFile]:
+    if len(files) < count:
+        raise ValueError(f"Expected {count} labelled images or more, got {len(files)}.")
+    return [files[i] for i in rng.permutation(len(files))[:count]]
