@@ -178,7 +178,10 @@ def simulate(
         float, typer.Option(min=0, help="Weaken the model's decoder by noise, as a part of it.")
     ] = 0.0,
     corruption: Annotated[
-        Optional[str], typer.Option(help="Make all images worse, as `evaluate` does.")
+        Optional[str], typer.Option(help="Make all images worse: inverted, blurred, noisy ...")
+    ] = None,
+    crop_px: Annotated[
+        Optional[int], typer.Option(min=16, help="Take only the middle of larger images.")
     ] = None,
     target_iou: Annotated[float, typer.Option(help="IoU at which the person is content.")] = 0.85,
     most_clicks: Annotated[int, typer.Option(min=1, help="Clicks on one object.")] = 8,
@@ -201,7 +204,8 @@ def simulate(
         from ..data_engine.settings import Pace
         from ..data_engine.simulation import Setup, simulated_project
 
-        setup = Setup(model, rounds * images + automatic, held_out, seed, corruption, noise)
+        count = rounds * images + automatic
+        setup = Setup(model, count, held_out, seed, corruption, crop_px, noise)
         project = simulated_project(folder, data, setup)
         pace = Pace(seconds_per_click, seconds_per_glance, seconds_per_rejection)
         person = SimulatedAnnotator(project.truth(), target_iou, most_clicks, pace)

@@ -206,12 +206,9 @@ class DataEngine:
         proposals, weights = self.project.prefilled(name) or (None, None)
         annotation = taken(labels, proposals, seconds)
         stage = Stage.ASSISTED if proposals is None else Stage.SEMI_AUTOMATIC
-        self._keep(
-            name,
-            stage,
-            annotation,
-            Maker("person", False, weights or _weights(self._newest().model)),
-        )
+        if weights is None:
+            weights = _weights(self._newest().model)
+        self._keep(name, stage, annotation, Maker("person", False, weights))
         return annotation
 
     def train(self) -> Round:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..evaluation.corruptions import corrupted
-from ..io.labelled import LabelledFile, labelled_files
+from ..io.labelled import LabelledFile, LabelledImage, labelled_files
 from ..modeling.sizes import build_sam
 from ..zoo.checkpoint import read_checkpoint, write_checkpoint
 from ..zoo.loader import resolved
@@ -21,9 +21,10 @@ from .project import Project
 class Setup:
     """What a simulation begins with.
 
-    ``images`` are annotated in all, ``held_out`` only scored; drawn with ``seed``. ``corruption``
-    is one of `evaluation.corruptions`, done to all of them; ``noise`` weakens the model's mask
-    decoder, see `weakened`: a model that knows the images already has nothing to learn.
+    ``images`` are annotated in all, ``held_out`` only scored; drawn with ``seed``. All are worsened
+    by ``corruption``, one of `evaluation.corruptions`; of images larger than ``crop_px`` only the
+    middle of so many pixels a side is taken, which makes a run short. ``noise`` weakens the model's
+    mask decoder, see `weakened`: a model that knows the images already has nothing to learn.
     """
 
     model: str = "nano"
@@ -31,6 +32,7 @@ class Setup:
     held_out: int = 6
     seed: int = 0
     corruption: str | None = None
+    crop_px: int | None = None
     noise: float = 0.0
 
 
@@ -51,11 +53,17 @@ def simulated_project(folder: Path, data: Path, setup: Setup) -> Project:
     chosen, scored = _drawn_files(data, setup)
     for files, add in ((chosen, project.add_simulated), (scored, project.add_held_out)):
         for file in files:
-            image = file.read()
-            if setup.corruption is not None:
-                image = corrupted(image, setup.corruption, setup.seed)
-            add(image)
+            add(_prepared(file.read(), setup))
     return project
+
+
+def _prepared(image: LabelledImage, setup: Setup) -> LabelledImage:
+    if setup.crop_px is not None:
+        h, w = image.labels.shape
+        top, left = (max(0, (n - setup.crop_px) // 2) for n in (h, w))
+        middle = (slice(top, top + setup.crop_px), slice(left, left + setup.crop_px))
+        image = replace(image, pixels=image.pixels[middle], labels=image.labels[middle])
+    return image if setup.corruption is None else corrupted(image, setup.corruption, setup.seed)
 
 
 def weakened(model: str, path: Path, setup: Setup) -> Path:
