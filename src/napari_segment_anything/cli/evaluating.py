@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -81,6 +81,7 @@ def evaluate(
         raise typer.Exit(2)
     title = f"{loaded.name} on {_what(images, split)}, {len(scores)} images"
     typer.echo(f"{title}\n\n{report(summarised(scores))}")
+    done = {score.name for score in scores}
     about = {
         "model": loaded.name,
         "digest": loaded.digest,
@@ -88,7 +89,7 @@ def evaluate(
         "images": str(images.resolve()),
         "labels": None if labels is None else str(labels.resolve()),
         "split": split,
-        "left out": [file.name for file in files if file.name not in {s.name for s in scores}],
+        "left out": [file.name for file in files if file.name not in done],
     }
     try:
         _write(scores, about, title, json, plot)
@@ -126,7 +127,7 @@ def _check_targets(json: Path | None, plot: Path | None) -> None:
 
 def _write(
     scores: Sequence[ImageScores],
-    about: dict[str, object],
+    about: Mapping[str, object],
     title: str,
     json: Path | None,
     plot: Path | None,

@@ -36,7 +36,7 @@ def report(evaluation: Evaluation) -> str:
         said = f"Mean IoU of {prompts.objects} objects after 1 to {len(prompts.click_iou)} prompts"
         parts.append(f"{said}\n\n{table(prompt_rows(prompts))}")
         error = prompts.calibration.mean_error
-        said = f"Predicted IoU of the first click: |predicted - true| is {error:.4f} on average"
+        said = f"Predicted IoU of the first click: |predicted - true| is {error:.3f} on average"
         parts.append(f"{said}\n\n{table(reliability_rows(prompts.calibration))}")
     if whole is not None:
         rows = [{**whole_row(whole), "seconds an image": evaluation.auto_seconds}]
@@ -80,15 +80,15 @@ def reliability_rows(scores: Calibration) -> list[dict[str, Any]]:
     ]
 
 
-def as_json(evaluation: Evaluation, images: Sequence[ImageScores], about: Mapping[str, Any]) -> str:
+def as_json(images: Sequence[ImageScores], about: Mapping[str, Any]) -> str:
     """Everything, pooled and image by image; ``about`` says what was evaluated, and how."""
     each = [{"name": image.name, **asdict(summarised([image]))} for image in images]
-    data = {"about": dict(about), "scores": asdict(evaluation), "images": each}
+    data = {"about": dict(about), "scores": asdict(summarised(images)), "images": each}
     return json.dumps(data, indent=1, allow_nan=False)
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
