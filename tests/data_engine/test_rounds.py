@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,11 +57,13 @@ def test_a_run_goes_through_the_stages(project, engine_on, training):
     assert training.calls == [
         {"model": "dull", "train": ["a", "b"], "val": []},
         {
-            "model": str(project.folder / "models/round-1/best.json"),
+            "model": project.rounds()[1].model,
             "train": ["a", "b", "c", "d"],
             "val": [],
         },
     ]
+    first = Path(project.rounds()[1].model).relative_to(project.folder)
+    assert first.match("models/round-1-*/best.json")
     for name, image in zip("abcd", [stand_in.THREE, stand_in.TWO] * 2, strict=True):
         # Squares are drawn in another order than they are numbered.
         labels = project.labels(name)
@@ -191,6 +194,25 @@ def test_changed_labels_are_noticed(project, engine_on):
         project.labels("a")
     with pytest.raises(ProjectError, match="take the changed labels in"):
         engine_on(project).run(rounds=2)
+
+
+def test_a_training_that_was_stopped_is_another_one_on_other_labels(project, engine_on, training):
+    folders = []
+
+    def stopped(*images, folder, **options):
+        folders.append(folder)
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        engine_on(project, stop_at("annotating", "b")).run(rounds=1)
+    engine = engine_on(project)
+    engine._train = stopped
+    for name in (None, None, "b"):
+        if name:
+            engine.annotate(Stage.ASSISTED, [name])
+        with pytest.raises(Stopped):
+            engine.train()
+    assert folders[0] == folders[1] != folders[2]
 
 
 def test_every_nth_image_chooses_the_checkpoint(project, engine_on, training):

@@ -226,7 +226,7 @@ class DataEngine:
             )
         training, choosing = self._training_images()
         newest = self.project.rounds()[-1].model
-        folder = self.project.training_folder(number)
+        folder = self.project.training_folder(number, [*training, *choosing])
         started = time.perf_counter()
         result = self._train(
             newest, training, choosing, folder=folder, progress=partial(self._on_training, number)

@@ -6,7 +6,7 @@
     images/NAME.png                    what is to be annotated
     annotations/NAME.tif, NAME.json    labels, and how they were made
     prefilled/NAME.tif, NAME.json      confident masks that wait for a person
-    models/round-N/                    what training left
+    models/round-N-DATA/               what training left
     rounds/round-N.json                the model after N trainings, and its held-out scores
     held_out/images/, labels/          labelled images that only scores read (optional)
     truth/NAME.tif                     true labels, where a person is simulated
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from ..geometry.rle import mask_to_rle, rle_to_coco
@@ -262,9 +263,15 @@ class Project:
         values = {**asdict(record), "model": _stored(self.folder, record.model)}
         _write_json(self._round_file(record.number), values)
 
-    def training_folder(self, number: int) -> Path:
-        """Where the training of a round keeps its state and its checkpoints."""
-        return self.folder / "models" / f"round-{number}"
+    def training_folder(self, number: int, images: Sequence[LabelledImage]) -> Path:
+        """Where a round's training on ``images`` keeps its state and its checkpoints.
+
+        A training that was stopped goes on there; on other labels it is another training.
+        """
+        content = xxhash.xxh3_64()
+        for image in images:
+            content.update(f"{image.name} {labels_digest(image.labels)}\n".encode())
+        return self.folder / "models" / f"round-{number}-{content.hexdigest()[:8]}"
 
     def _round_file(self, number: int) -> Path:
         return self.folder / "rounds" / f"round-{number}.json"
