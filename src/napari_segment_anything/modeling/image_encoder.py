@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .attention import Attention
-from .layers import MLPBlock, neck
+from .layers import MLPBlock, drop_path, neck
 
 Progress = Callable[[int, int], None]
 NORM_EPS = 1e-6
@@ -28,7 +29,12 @@ class PatchEmbed(nn.Module):
 
 
 class Block(nn.Module):
-    """Transformer block; ``window_size`` 0 is global attention."""
+    """Transformer block; ``window_size`` 0 is global attention.
+
+    ``drop_rate`` is the rate at which training leaves its branches out (`layers.drop_path`).
+    """
+
+    drop_rate: float = 0.0
 
     def __init__(
         self,
@@ -50,13 +56,20 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, h, w, C) -> the same shape."""
-        x = x + self.attn(self.norm1(x), self.window_size)
-        out: Tensor = x + self.mlp(self.norm2(x))
+        rate = self.drop_rate if self.training else 0.0
+        x = x + drop_path(self.attn(self.norm1(x), self.window_size), rate)
+        out: Tensor = x + drop_path(self.mlp(self.norm2(x)), rate)
         return out
 
 
 class ImageEncoderViT(nn.Module):
-    """Square image -> embedding at a sixteenth of its side."""
+    """Square image -> embedding at a sixteenth of its side.
+
+    With ``recomputes_blocks`` a block's activations are computed again for its gradients instead of
+    being kept: a third more work, and the memory of one block (Chen et al. 2016, arXiv 1604.06174).
+    """
+
+    recomputes_blocks: bool = False
 
     def __init__(
         self,
@@ -95,6 +108,11 @@ class ImageEncoderViT(nn.Module):
         )
         self.neck = neck(embed_dim, out_chans)
 
+    def set_drop_path(self, rate: float) -> None:
+        """Let training leave branches out: the first block's never, the last one's at ``rate``."""
+        for i, block in enumerate(self.blocks):
+            block.drop_rate = rate * i / max(1, len(self.blocks) - 1)  # type: ignore[assignment]
+
     def forward(self, x: Tensor, progress: Progress | None = None) -> Tensor:
         """(B, 3, img_size, img_size) normalised -> (B, out_chans, side / 16, side / 16).
 
@@ -104,8 +122,9 @@ class ImageEncoderViT(nn.Module):
         if self.pos_embed is not None:
             x = x + self.pos_embed
         total = len(self.blocks) + 1
+        recomputes = self.recomputes_blocks and torch.is_grad_enabled()
         for done, block in enumerate(self.blocks, start=1):
-            x = block(x)
+            x = checkpoint(block, x, use_reentrant=False) if recomputes else block(x)
             if progress is not None:
                 progress(done, total)
         out: Tensor = self.neck(x.permute(0, 3, 1, 2))

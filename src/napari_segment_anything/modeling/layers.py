@@ -19,6 +19,17 @@ def in_parts(work: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.cat([work(part) for part in parts]).view(x.shape)
 
 
+def drop_path(branch: Tensor, rate: float) -> Tensor:
+    """Leave a residual branch (B, ...) out for some items, at ``rate``; the others make up for it.
+
+    Stochastic depth, Huang et al. 2016 (arXiv 1603.09382).
+    """
+    if rate == 0:
+        return branch
+    kept = torch.rand(len(branch), *[1] * (branch.ndim - 1), device=branch.device) >= rate
+    return branch * (kept / (1 - rate)).to(branch.dtype)
+
+
 def neck(in_chans: int, out_chans: int) -> nn.Sequential:
     """The end of every square encoder: to the width of the mask decoder."""
     return nn.Sequential(

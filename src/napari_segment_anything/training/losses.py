@@ -28,6 +28,20 @@ def balanced_bce(logits: Tensor, targets: Tensor) -> Tensor:
     return cross.sum((-2, -1)) / (area + margin)
 
 
+def focal_loss(
+    logits: Tensor, targets: Tensor, focus: float = 2.0, foreground: float = 0.25
+) -> Tensor:
+    """(..., h, w) -> (...) focal loss, mean over the window's pixels.
+
+    Lin et al. 2017 (arXiv 1708.02002) with its gamma (``focus``) and alpha (``foreground``). On the
+    border of an object targets are between 0 and 1, where 1 - p_t becomes |target - p|.
+    """
+    cross = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    missed = (targets - torch.sigmoid(logits)).abs() ** focus
+    weight = foreground * targets + (1 - foreground) * (1 - targets)
+    return (weight * missed * cross).mean((-2, -1))
+
+
 def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """(..., h, w) -> (...) balanced cross entropy plus Dice."""
     return balanced_bce(logits, targets) + dice_loss(logits, targets)

@@ -1,42 +1,42 @@
 """Simulated interactive segmentation: the training task of Segment Anything (A.2).
 
 A point, a loose box or a rough mask comes first; then corrections are drawn from the error of the
-answer, whose logits are fed back. The loss of all rounds is summed.
+answer, whose logits are fed back. `prompted_rounds` is that loop; `interactive_loss` is how `nano`
+is trained in it, `recipe` has the paper's way.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..inference.windows import WindowGrid, cut_window
 from ..modeling.sam import Sam
 from .clicks import correction_points, first_points, noised_boxes, tight_boxes
 from .losses import mask_iou, mask_loss
+from .views import Targets, Windows
 
 FIRST_PROMPTS = {"point": 0.5, "box": 0.38, "mask": 0.12}
-MIN_OBJECT_CELLS = 8
 
 
 @dataclass(frozen=True)
-class Targets:
-    """Objects drawn from a batch of crops, one row each.
+class Rules:
+    """How answers are judged and corrected.
 
-    ``crop`` (N,) index into the batch, ``masks`` (N, h, w) bool at low-res size over the whole
-    crop, ``ids`` (N,) label; id 0 marks a background row, whose every answer is wrong.
+    ``judge(logits, iou, true, real, ambiguous)`` is one round's loss, as `round_loss`;
+    ``correct(predicted, masks, cell_px)`` gives the next points and their labels, as
+    `correction_points`; ``autocast()`` is the context in which the decoder computes.
     """
 
-    crop: Tensor
-    ids: Tensor
-    masks: Tensor
-
-    def rows(self, keep: Tensor) -> Targets:
-        """The rows at ``keep``."""
-        return Targets(self.crop[keep], self.ids[keep], self.masks[keep])
+    judge: Callable[[Tensor, Tensor, Tensor, Tensor, bool], Tensor]
+    correct: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 @dataclass
@@ -56,24 +56,34 @@ class Tally:
         return {k: self.total[k] / max(1, self.count[k]) for k in self.total}
 
 
-def draw_targets(labels: Tensor, per_crop: int, generator: torch.Generator) -> Targets:
-    """(B, h, w) labels at low-res size -> ``per_crop`` rows a crop, one of them background."""
-    crop, ids, masks = [], [], []
-    for b, plane in enumerate(labels):
-        present, counts = torch.unique(plane, return_counts=True)
-        objects = present[(present > 0) & (counts >= MIN_OBJECT_CELLS)]
-        if len(objects) == 0:
-            continue
-        order = torch.randperm(len(objects), generator=generator)
-        drawn = objects[order[torch.arange(per_crop - 1) % len(objects)]]
-        drawn = torch.cat([drawn, drawn.new_zeros(1)]) if bool((plane == 0).any()) else drawn
-        crop.append(torch.full((len(drawn),), b))
-        ids.append(drawn)
-        masks.append(plane[None] == drawn[:, None, None])
-    if not crop:
-        size = labels.shape[1:]
-        return Targets(torch.zeros(0).long(), torch.zeros(0).long(), torch.zeros(0, *size).bool())
-    return Targets(torch.cat(crop), torch.cat(ids), torch.cat(masks))
+@dataclass(frozen=True)
+class Told:
+    """What the model has been told of N objects, in the pixels of their windows.
+
+    ``points_xy`` (N, K, 2) with ``labels`` (N, K), 1 foreground, 0 background; ``boxes`` (N, 4);
+    ``logits`` (N, 1, h, w), drawn or of the last answer.
+    """
+
+    points_xy: Tensor
+    labels: Tensor
+    boxes: Tensor | None = None
+    logits: Tensor | None = None
+
+    @property
+    def is_one_point(self) -> bool:
+        """True if a lone first point is all there is: it may mean a part as well as the whole."""
+        return self.points_xy.shape[1] == 1 and self.boxes is None and self.logits is None
+
+    def rows(self, keep: Tensor) -> Told:
+        """The objects at ``keep``."""
+        boxes = None if self.boxes is None else self.boxes[keep]
+        logits = None if self.logits is None else self.logits[keep]
+        return Told(self.points_xy[keep], self.labels[keep], boxes, logits)
+
+    def with_points(self, points_xy: Tensor, labels: Tensor) -> Told:
+        """One more point an object, (N, 2) with labels (N,)."""
+        points = torch.cat([self.points_xy, points_xy[:, None]], dim=1)
+        return replace(self, points_xy=points, labels=torch.cat([self.labels, labels[:, None]], 1))
 
 
 def rough_masks(masks: Tensor, generator: torch.Generator) -> Tensor:
@@ -91,53 +101,6 @@ def rough_masks(masks: Tensor, generator: torch.Generator) -> Tensor:
     return torch.stack(out) * 20 - 10
 
 
-class Windows:
-    """Decode windows of some rows: features, true masks and the way from crop to window."""
-
-    def __init__(
-        self, features: Tensor, labels: Tensor, targets: Targets, extents: Tensor, side: int
-    ) -> None:
-        cell_px = labels.shape[-1] // features.shape[-1]
-        self.grid = WindowGrid((features.shape[-2], features.shape[-1]), cell_px, side)
-        self.windows, cut, masks = [], [], []
-        true_boxes = tight_boxes(targets.masks, labels.shape[-1] / targets.masks.shape[-1])
-        sizes = (true_boxes[:, 2:] - true_boxes[:, :2]).amax(1).tolist()
-        room = side * cell_px
-        for row, (size, extent) in enumerate(zip(sizes, extents.double().numpy(), strict=True)):
-            level = 0 if targets.ids[row] == 0 else int(size > 0.85 * room)
-            window = self.grid.around(extent, level)
-            b = int(targets.crop[row])
-            self.windows.append(window)
-            cut.append(cut_window(features[b : b + 1], window, side))
-            masks.append(self._true_mask(labels[b] == targets.ids[row], row))
-        self.features = torch.cat(cut)
-        self.masks = torch.stack(masks)
-        if len(targets.ids):
-            self.masks = self.masks * (targets.ids > 0)[:, None, None]
-
-    def _true_mask(self, mask: Tensor, row: int) -> Tensor:
-        """(S, S) bool over the crop -> (4 side, 4 side) part of each window cell covered."""
-        window = self.windows[row]
-        rows, cols = self.grid.span_px(window)
-        part = mask[rows, cols].float()
-        covered = rows.stop - rows.start
-        part = F.pad(part, (0, covered - part.shape[1], 0, covered - part.shape[0]))
-        pool = covered // (4 * self.grid.side)
-        return F.avg_pool2d(part[None, None], pool)[0, 0]
-
-    def points(self, points_xy: Tensor) -> Tensor:
-        """(N, 2) crop pixels -> (N, 2) pixels of each row's window."""
-        moved = [
-            self.grid.to_window_px(p, w)
-            for p, w in zip(points_xy.double().numpy(), self.windows, strict=True)
-        ]
-        return torch.from_numpy(np.stack(moved)).float()
-
-    def boxes(self, boxes_xyxy: Tensor) -> Tensor:
-        """(N, 4) crop pixels -> (N, 4) pixels of each row's window."""
-        return torch.cat([self.points(boxes_xyxy[:, :2]), self.points(boxes_xyxy[:, 2:])], dim=1)
-
-
 def first_prompts(
     kind: str, targets: Targets, cell_px: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -151,6 +114,94 @@ def first_prompts(
     return boxes, boxes
 
 
+def begin(
+    sam: Sam,
+    features: Tensor,
+    labels: Tensor,
+    targets: Targets,
+    kind: str,
+    generator: torch.Generator,
+) -> tuple[Windows, Told]:
+    """Windows around the first ``kind`` prompts of all rows, and what they tell.
+
+    ``features`` (B, C, h, w) of crops with ``labels`` (B, S, S).
+    """
+    side = sam.prompt_encoder.image_embedding_size[0]
+    field_cell = labels.shape[-1] / targets.masks.shape[-1]
+    first, extents = first_prompts(kind, targets, field_cell, generator)
+    view = Windows(features, labels, targets, extents, side)
+    none = torch.zeros(len(first), 0, 2), torch.zeros(len(first), 0, dtype=torch.int64)
+    if kind == "point":
+        point_labels = torch.ones(len(first), 1, dtype=torch.int64)
+        return view, Told(view.points(first)[:, None], point_labels)
+    if kind == "box":
+        return view, Told(*none, boxes=view.boxes(first))
+    return view, Told(*none, logits=rough_masks(view.masks > 0.5, generator)[:, None])
+
+
+def answers(
+    sam: Sam, image: Tensor, told: Told, autocast: Callable[[], AbstractContextManager[object]]
+) -> tuple[Tensor, Tensor]:
+    """All four masks of each object and their ratings, as float: (N, 4, h, w) and (N, 4).
+
+    Prompts are encoded outside of ``autocast``: half precision would move them by pixels.
+    """
+    where = image.device
+    points = None
+    if told.points_xy.shape[1]:
+        points = told.points_xy.to(where), told.labels.to(where)
+    boxes = None if told.boxes is None else told.boxes.to(where)
+    logits = None if told.logits is None else told.logits.to(where)
+    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=logits)
+    code = sam.prompt_encoder.get_dense_pe()
+    with autocast():
+        masks, iou = sam.mask_decoder.predict_masks(image, code, sparse, dense)
+    return masks.float(), iou.float()
+
+
+def prompted_rounds(
+    sam: Sam,
+    view: Windows,
+    told: Told,
+    real: Tensor,
+    more: Iterator[bool],
+    rules: Rules,
+    name: str,
+    tally: Tally,
+) -> Iterator[Tensor]:
+    """Losses of one round after the other; each may go backward before the next is asked for.
+
+    Args:
+        sam: the model.
+        view: where the objects are decoded.
+        told: their first prompts.
+        real: (N,) bool; rows that are no objects are asked in the first round only.
+        more: before each further round, whether it comes with a new point.
+        rules: how answers are judged and corrected.
+        name: what the rounds' IoU is called in ``tally``.
+        tally: takes the IoU of each round's answers.
+    """
+    low_px = sam.prompt_encoder.input_image_size[0] / view.masks.shape[-1]
+    where = view.features.device
+    rows = torch.arange(len(real))
+    for turn in itertools.count():
+        true = view.masks[rows].to(where)
+        ambiguous = told.is_one_point
+        logits, iou = answers(sam, view.features[rows], told, rules.autocast)
+        yield rules.judge(logits, iou, true, real.to(where), ambiguous)
+        answer = best_answer(logits, iou, ambiguous).detach()
+        tally.add(f"{name} {turn}", mask_iou(answer, true)[real.to(where)])
+        new_point = next(more, None)
+        if new_point is None or not bool(real.any()):
+            return
+        previous = answer[real.to(where)]
+        rows, told = rows[real], replace(told.rows(real), logits=previous[:, None])
+        real = real[real]
+        if new_point:
+            wanted = view.masks[rows] > 0.5
+            told = told.with_points(*rules.correct((previous > 0).cpu(), wanted, low_px))
+
+
 def interactive_loss(
     sam: Sam,
     features: Tensor,
@@ -161,52 +212,16 @@ def interactive_loss(
     generator: torch.Generator,
     tally: Tally,
 ) -> Tensor:
-    """Loss summed over ``rounds`` of prompting all rows, each starting with a ``kind`` prompt."""
-    side = sam.prompt_encoder.image_embedding_size[0]
-    field_cell = labels.shape[-1] / targets.masks.shape[-1]
-    first, extents = first_prompts(kind, targets, field_cell, generator)
-    view = Windows(features, labels, targets, extents, side)
-    low_px = sam.prompt_encoder.input_image_size[0] / view.masks.shape[-1]
-    image, true = view.features, view.masks
-    real = targets.ids > 0
-    coords = torch.zeros(len(first), 0, 2)
-    point_labels = torch.zeros(len(first), 0, dtype=torch.int64)
-    boxes = previous = None
-    if kind == "point":
-        coords = view.points(first)[:, None]
-        point_labels = torch.ones(len(first), 1, dtype=torch.int64)
-    elif kind == "box":
-        boxes = view.boxes(first)
-    else:
-        previous = rough_masks(true > 0.5, generator)[:, None]
-    loss = features.new_zeros(())
-    for turn in range(rounds):
-        points = (coords, point_labels) if coords.shape[1] else None
-        sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=previous)
-        logits, iou = sam.mask_decoder.predict_masks(
-            image, sam.prompt_encoder.get_dense_pe(), sparse, dense
-        )
-        logits, iou = logits.float(), iou.float()
-        ambiguous = kind == "point" and turn == 0
-        loss = loss + round_loss(logits, iou, true, real, ambiguous)
-        answer = best_answer(logits, iou, ambiguous).detach()
-        tally.add(f"{kind} {turn}", mask_iou(answer, true)[real])
-        if turn + 1 == rounds or not bool(real.any()):
-            break
-        image, true, coords, point_labels = (
-            image[real],
-            true[real],
-            coords[real],
-            point_labels[real],
-        )
-        boxes = None if boxes is None else boxes[real]
-        previous = answer[real][:, None]
-        real = real[real]
-        if turn == 0 or float(torch.rand((), generator=generator)) < 0.85:
-            new, sign = correction_points(previous[:, 0] > 0, true > 0.5, low_px, generator)
-            coords = torch.cat([coords, new[:, None]], dim=1)
-            point_labels = torch.cat([point_labels, sign[:, None]], dim=1)
-    return loss
+    """`nano`'s loss, summed over ``rounds`` of prompting all rows, starting with a ``kind``."""
+    view, told = begin(sam, features, labels, targets, kind, generator)
+
+    def more() -> Iterator[bool]:
+        for turn in range(rounds - 1):
+            yield turn == 0 or float(torch.rand((), generator=generator)) < 0.85
+
+    rules = Rules(round_loss, partial(correction_points, generator=generator))
+    losses = prompted_rounds(sam, view, told, targets.ids > 0, more(), rules, kind, tally)
+    return sum(losses, features.new_zeros(()))
 
 
 def best_answer(logits: Tensor, iou: Tensor, ambiguous: bool) -> Tensor:
@@ -214,7 +229,7 @@ def best_answer(logits: Tensor, iou: Tensor, ambiguous: bool) -> Tensor:
     if not ambiguous:
         return logits[:, 0]
     best = iou[:, 1:].argmax(1) + 1
-    return logits[torch.arange(len(logits)), best]
+    return logits[torch.arange(len(logits), device=best.device), best]
 
 
 def round_loss(logits: Tensor, iou: Tensor, true: Tensor, real: Tensor, ambiguous: bool) -> Tensor:

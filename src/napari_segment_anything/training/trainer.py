@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +15,9 @@ from ..modeling.conv_encoder import ConvEncoder
 from ..modeling.sam import Sam
 from .data import Crop
 from .losses import dense_loss
-from .prompting import FIRST_PROMPTS, Tally, draw_targets, interactive_loss
+from .optimiser import cosine_part, parameter_groups
+from .prompting import FIRST_PROMPTS, Tally, interactive_loss
+from .views import draw_targets
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,8 @@ class TrainSettings:
 
     def rate(self, step: int) -> float:
         """Learning rate at ``step``: linear warm-up, then half a cosine down to ``final_rate``."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        low = self.final_rate
-        return self.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1, done))))
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices and kernels decay; biases, norms and embeddings do not."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, p in model.named_parameters():
-        (decayed if p.ndim >= 2 and "embed" not in name and "token" not in name else free).append(p)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
+        part = cosine_part(step, self.steps, self.warmup_steps, self.final_rate)
+        return self.learning_rate * part
 
 
 class Trainer:
