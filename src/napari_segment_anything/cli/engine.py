@@ -217,8 +217,6 @@ def simulate(
             assisted_rounds=assisted_rounds,
             confident_iou=confident_iou,
             confident_stability=confident_stability,
-            held_out_target_iou=target_iou,
-            held_out_clicks=most_clicks,
         )
         engine.run(rounds, automatic)
         _echo_report(project, json, plot)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.functions import Functions, PublicFunctions
 from ..io.labelled import LabelledImage
-from .annotator import Annotator
+from .annotator import Annotator, SimulatedAnnotator
 from .held_out import held_out_scores
 from .project import Project, ProjectError, Round
 from .records import Annotation, Labels, Maker, Provenance, Stage, Weights
@@ -266,15 +266,12 @@ class DataEngine:
         return self._at_hand[1]
 
     def _scores(self, tools: Tools, number: int) -> dict[str, float]:
-        images, settings = self.project.held_out(), self.settings
+        images = self.project.held_out()
+        person = self.annotator
+        if not isinstance(person, SimulatedAnnotator):
+            person = SimulatedAnnotator({})
         tell = partial(self._tell, "scoring", number)
-        return held_out_scores(
-            tools,
-            images,
-            settings.held_out_target_iou,
-            settings.held_out_clicks,
-            lambda done: tell(done, len(images)),
-        )
+        return held_out_scores(tools, images, person, lambda done: tell(done, len(images)))
 
     def _keep(self, name: str, stage: Stage, annotation: Annotation, maker: Maker) -> None:
         provenance = Provenance.of(name, stage, self.round, annotation, maker)

@@ -41,10 +41,6 @@ class EngineSettings:
     validation_every: int = _setting(
         5, 2, 1000, "Every n-th annotated image chooses the checkpoint instead of training it."
     )
-    held_out_target_iou: float = _setting(
-        0.85, 0.0, 1.0, "Held-out objects are clicked until they are so good."
-    )
-    held_out_clicks: int = _setting(8, 1, 100, "Most clicks on a held-out object.")
 
     def __post_init__(self) -> None:
         _check_ranges(self)
