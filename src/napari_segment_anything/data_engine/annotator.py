@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..evaluation.interactive import centre_xy, next_click
+from ..structures import MaskPrediction
 from .canvas import Canvas, Drawn, Mask, Review
 from .records import Effort, Labels
 from .settings import Pace
@@ -18,6 +20,17 @@ LEAST_KEPT_IOU = 0.5
 
 LEAST_FREE_PART = 0.5
 """An object of which more is taken by others is one that is there, as in the dock."""
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One candidate after so many ``clicks``: its mask, logits, predicted and true IoU."""
+
+    mask: Mask
+    logits: NDArray[np.float32]
+    rating: float
+    iou: float
+    clicks: int
 
 
 class Annotator(Protocol):
@@ -99,35 +112,50 @@ class SimulatedAnnotator:
     def draw(self, true: Mask, canvas: Canvas) -> Drawn:
         """Click until ``true`` (H, W) is reached, or the clicks are spent."""
         points, point_labels = [centre_xy(true)], [1]
-        answer = canvas.ask(points, point_labels)
-        by_rating = [int(i) for i in np.argsort(-answer.iou, kind="stable")]
-        ious = [iou_of(answer.masks[i], true) for i in by_rating]
-        good = [turn for turn, iou in enumerate(ious) if iou >= self.target_iou]
-        turn = good[0] if good else 0
-        glances = turn if good else len(by_rating) - 1
-        shown = by_rating[turn]
-        best = (ious[turn], answer.masks[shown], float(answer.iou[shown]), 1)
-        while best[0] < self.target_iou and len(points) < self.most_clicks:
-            click = next_click(answer.masks[shown], true)
+        shown, glances = self._chosen(_attempts(canvas.ask(points, point_labels), true, 1))
+        best = shown
+        while best.iou < self.target_iou and len(points) < self.most_clicks:
+            click = next_click(shown.mask, true)
             if click is None:
                 break
             points.append(click[0])
             point_labels.append(click[1])
-            answer = canvas.ask(points, point_labels, answer.logits[shown])
-            shown = int(answer.iou.argmax())
-            reached = iou_of(answer.masks[shown], true)
-            if reached > best[0]:
-                best = (reached, answer.masks[shown], float(answer.iou[shown]), len(points))
-        iou, mask, rating, count = best
-        effort = Effort(len(points), glances, 0, self.pace.seconds(len(points), glances, 0))
-        if iou < LEAST_KEPT_IOU:
+            answer = canvas.ask(points, point_labels, shown.logits)
+            shown = _attempts(answer, true, len(points))[0]
+            best = max(best, shown, key=lambda attempt: attempt.iou)
+        seconds = self.pace.seconds(len(points), glances, 0)
+        effort = Effort(len(points), glances, 0, seconds)
+        if best.iou < LEAST_KEPT_IOU:
             return Drawn(None, effort=effort)
-        return Drawn(mask, tuple(points[:count]), tuple(point_labels[:count]), rating, effort)
+        used = slice(best.clicks)
+        return Drawn(best.mask, tuple(points[used]), tuple(point_labels[used]), best.rating, effort)
+
+    def _chosen(self, attempts: Sequence[_Attempt]) -> tuple[_Attempt, int]:
+        """Of an answer's candidates the first that is good enough, else the first; and glances."""
+        for glances, attempt in enumerate(attempts):
+            if attempt.iou >= self.target_iou:
+                return attempt, glances
+        return attempts[0], len(attempts) - 1
 
     def _true(self, image: str) -> NDArray[np.integer[Any]]:
         if image not in self.true_labels:
             raise ValueError(f"Expected true labels of {image!r} to simulate a person, got none.")
         return self.true_labels[image]
+
+
+def _attempts(answer: MaskPrediction, true: Mask, clicks: int) -> list[_Attempt]:
+    """The candidates of an answer, in the order of their predicted IoU."""
+    order = np.argsort(-answer.iou, kind="stable")
+    return [
+        _Attempt(
+            answer.masks[i],
+            answer.logits[i],
+            float(answer.iou[i]),
+            iou_of(answer.masks[i], true),
+            clicks,
+        )
+        for i in order
+    ]
 
 
 def ids_by_size(labels: NDArray[np.integer[Any]]) -> list[int]:
