@@ -99,6 +99,9 @@ def test_what_cannot_begin_says_why(folder, tmp_path, drawn):
         (("init", folder, "--model", "vit_b"), "Expected the model 'nano'"),
         (("init", folder, drawn / "text.png"), "could not read it"),
         (("take", folder, drawn / "labels" / "one.png", drawn / "none.png"), "found no such file"),
+        (("train", folder, "--fit", "stepps=3"), "out of accumulate"),
+        (("train", folder, "--fit", "steps=many"), "steps"),
+        (("train", folder), "images annotated in round 1"),
         (("simulate", folder, "--data", drawn, "--rounds", 5), "Expected 42 labelled images"),
     ):
         result = call(*arguments)
@@ -111,7 +114,18 @@ def test_simulation_runs_all_stages_and_goes_on(drawn, tmp_path):
         (drawn / part / "three.png").write_bytes((drawn / part / "one.png").read_bytes())
     folder, report = tmp_path / "run", tmp_path / "report.json"
     counts = ("--rounds", 1, "--images", 1, "--automatic", 1, "--held-out", 1)
-    options = ("--steps", 1, "--most-clicks", 2, "--seconds-per-click", 3, "--noise", 0.1)
+    options = (
+        "--fit",
+        "steps=1",
+        "--fit",
+        "what=decoder",
+        "--most-clicks",
+        2,
+        "--seconds-per-click",
+        3,
+        "--noise",
+        0.1,
+    )
     command = ("simulate", folder, "--data", drawn, *counts, *options, "--json", report)
     result = call(*command)
     assert result.exit_code == 0, result.output
@@ -120,7 +134,8 @@ def test_simulation_runs_all_stages_and_goes_on(drawn, tmp_path):
     first = values["rows"][0]
     assert first["effort"]["clicks"] >= first["objects"] >= 1
     glances, clicks = first["effort"]["glances"], first["effort"]["clicks"]
-    assert first["effort"]["seconds"] == 3 * clicks + 0.5 * glances
+    paintings = first["effort"]["paintings"]
+    assert first["effort"]["seconds"] == 3 * clicks + 0.5 * glances + 20 * paintings
     scores = values["held_out"]
     assert [s["round"] for s in scores] == [0, 1]
     assert all(0 < s["click_iou"] < 1 and 1 <= s["clicks"] <= 2 for s in scores)

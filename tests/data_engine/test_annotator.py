@@ -17,7 +17,7 @@ LEFT[:, 30:] = False
 RIGHT[:, :30] = False
 MOST = TRUE.copy()
 MOST[:, 22:24] = False  # IoU 0.9
-PACE = Pace(seconds_per_click=2, seconds_per_glance=0.25, seconds_per_rejection=1)
+PACE = Pace(2, 0.25, seconds_per_rejection=1, seconds_per_painting=30)
 
 
 class Script:
@@ -72,20 +72,29 @@ def test_corrections_go_to_the_largest_error_and_feed_the_shown_logits_back():
     assert (drawn.effort.clicks, drawn.effort.glances, drawn.effort.seconds) == (3, 2, 6.5)
 
 
+def test_what_clicks_leave_bad_is_painted():
+    drawn = draw(Script([(NOTHING, 0.1), (LEFT, 0.8), (NOTHING, 0.2)], [(LEFT, 0.9)]))
+    assert (drawn.mask == TRUE).all() and drawn.points_xy == () and drawn.predicted_iou is None
+    effort = drawn.effort
+    assert (effort.clicks, effort.glances, effort.paintings) == (8, 2, 1)
+    assert effort.seconds == 8 * 2 + 2 * 0.25 + 30
+
+
 def test_the_best_mask_is_kept_when_clicks_are_spent():
     mostly = TRUE.copy()
     mostly[:, 34:] = False  # IoU 0.7
     three = [(NOTHING, 0.1), (LEFT, 0.8), (NOTHING, 0.2)]
     script = Script(three, [(mostly, 0.5)], [(LEFT, 0.9)])
-    drawn = draw(script, most_clicks=4)
+    drawn = draw(script, most_clicks=4, paints=False)
     assert drawn.effort.clicks == 4 and len(script.asked) == 4
     assert (drawn.mask == mostly).all() and drawn.predicted_iou == 0.5
     assert len(drawn.points_xy) == 2  # those that made it
 
 
 def test_a_hopeless_mask_is_taken_back_and_its_clicks_count():
-    drawn = draw(Script([(NOTHING, 0.1), (NOTHING, 0.8), (NOTHING, 0.2)], [(NOTHING, 0.1)]))
-    assert drawn.mask is None and drawn.effort.clicks == 8
+    script = Script([(NOTHING, 0.1), (NOTHING, 0.8), (NOTHING, 0.2)], [(NOTHING, 0.1)])
+    drawn = draw(script, paints=False)
+    assert drawn.mask is None and drawn.effort.clicks == 8 and drawn.effort.paintings == 0
 
 
 def test_review_keeps_what_is_good_enough():
@@ -115,7 +124,7 @@ def test_objects_come_large_first_and_only_where_nothing_is():
 
 
 def test_pace():
-    assert Pace(2, 3, 5).seconds(clicks=1, glances=10, rejections=100) == 2 + 30 + 500
+    assert Pace(2, 3, 5, 7).seconds(1, 10, 100, 1000) == 2 + 30 + 500 + 7000
 
 
 @pytest.mark.parametrize(

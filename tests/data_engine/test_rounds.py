@@ -78,7 +78,13 @@ def test_provenance_says_how_each_object_was_made(project, engine_on):
     assert maker["annotator"] == "simulated" and maker["is_simulated"] is True
     assert maker["weights"] == {"model": "dull", "digest": "dull"}
     # Three clicks an object, and two looks at the other candidates of the first.
-    assert assisted["effort"] == {"clicks": 9, "glances": 6, "rejections": 0, "seconds": 19.5}
+    assert assisted["effort"] == {
+        "clicks": 9,
+        "glances": 6,
+        "rejections": 0,
+        "paintings": 0,
+        "seconds": 19.5,
+    }
     first = assisted["objects"][0]
     assert first["origin"] == "clicked" and first["point_labels"] == [1, 1, 1]
     assert first["effort"]["clicks"] == 3 and first["predicted_iou"] == 0.7
@@ -90,7 +96,13 @@ def test_provenance_says_how_each_object_was_made(project, engine_on):
     # Two masks kept, one rejected, one object of two clicks and two looks added.
     assert [o["origin"] for o in semi["objects"]] == ["pre-filled", "pre-filled", "clicked"]
     assert semi["proposed"] == 3 and semi["objects"][0]["stability"] == 0.8
-    assert semi["effort"] == {"clicks": 3, "glances": 5, "rejections": 1, "seconds": 6.25}
+    assert semi["effort"] == {
+        "clicks": 3,
+        "glances": 5,
+        "rejections": 1,
+        "paintings": 0,
+        "seconds": 6.25,
+    }
     assert semi["maker"]["weights"] == {"model": "best", "digest": "needs 2"}
     assert semi["labels_digest"].startswith("40x60 ")
 
@@ -126,7 +138,7 @@ def test_report_as_text_json_and_picture(project, engine_on, tmp_path):
     assert "Seconds are simulated" in text
     line = next(x for x in text.splitlines() if "assisted" in x)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[:6] == ["1", "assisted", "2", "5", "3.00", "9.2"]
+    assert cells[6] == "9.2" and cells[:6] == ["1", "assisted", "2", "5", "3.00", "0"]
     values = json.loads(report.to_json())
     assert values["rows"][1]["clicks_per_object"] == 0.8 and values["time_is_simulated"] is True
     assert values["held_out"][2]["clicks"] == 1
@@ -215,6 +227,16 @@ def test_a_training_that_was_stopped_is_another_one_on_other_labels(project, eng
     assert folders[0] == folders[1] != folders[2]
 
 
+def test_an_object_that_clicks_do_not_reach_is_painted(project, engine_on):
+    engine = engine_on(project)
+    engine.annotator.most_clicks = 2
+    engine.run(rounds=1)
+    (row,) = report_of(project).rows
+    assert row.effort.paintings == row.objects == 5 and row.quality.iou == 1
+    assert {str(o.origin) for o in project.provenances()["a"].objects} == {"painted"}
+    assert project.rounds()[0].scores["reached"] == 0 and project.rounds()[1].scores["reached"] == 1
+
+
 def test_every_nth_image_chooses_the_checkpoint(project, engine_on, training):
     engine_on(project, images_per_round=5, validation_every=3).run(rounds=1)
     assert training.calls[0]["train"] == ["a", "b", "d", "e"] and training.calls[0]["val"] == ["c"]
@@ -260,7 +282,7 @@ def test_people_work_through_files(project, training):
     }
     record = project.provenances()["c"]
     assert record.stage is Stage.SEMI_AUTOMATIC and record.proposed == 3
-    assert record.effort == Effort(None, None, 1, None)
+    assert record.effort == Effort(None, None, 1, None, None)
     assert record.maker.annotator == "person" and record.maker.weights.digest == "needs 2"
     assert project.prefilled("c") is None and not path.exists()
     rows = report_of(project).rows

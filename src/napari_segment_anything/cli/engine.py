@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -36,9 +38,10 @@ ConfidentIou = Annotated[
 ConfidentStability = Annotated[
     Optional[float], typer.Option(min=0, max=1, help="Least stability of a confident mask.")
 ]
-Steps = Annotated[Optional[int], typer.Option(min=1, help="Training steps of a round.")]
-LearningRate = Annotated[Optional[float], typer.Option(help="The training's learning rate.")]
-What = Annotated[Optional[str], typer.Option(help="What is trained: all, decoder or lora.")]
+Fit = Annotated[
+    Optional[list[str]],
+    typer.Option(help="A setting of training as NAME=VALUE, such as steps=300; again for more."),
+]
 
 Json = Annotated[Optional[Path], typer.Option(help="Also write the report here.")]
 Plot = Annotated[Optional[Path], typer.Option(help="Also draw it here; needs matplotlib.")]
@@ -115,16 +118,13 @@ def take(
 
 
 @app.command()
-def train(
-    folder: Folder,
-    steps: Steps = None,
-    learning_rate: LearningRate = None,
-    what: What = None,
-) -> None:
-    """Train on what people have annotated, score held-out images, begin the next round."""
+def train(folder: Folder, fit: Fit = None) -> None:
+    """Train on what people have annotated, score held-out images, begin the next round.
+
+    A training that was stopped goes on, with the same settings.
+    """
     with _problems():
-        options = {"steps": steps, "learning_rate": learning_rate, "what": what}
-        engine = _engine(_opened(folder), train=_fit(**options))
+        engine = _engine(_opened(folder), train=_fit(fit))
         record = engine.train()
         typer.echo(f"round {record.number}: {len(record.images)} images -> {record.model}")
         _echo_report(engine.project)
@@ -185,14 +185,16 @@ def simulate(
     ] = None,
     target_iou: Annotated[float, typer.Option(help="IoU at which the person is content.")] = 0.85,
     most_clicks: Annotated[int, typer.Option(min=1, help="Clicks on one object.")] = 8,
+    paints: Annotated[
+        bool, typer.Option(help="Whether what clicks leave bad is painted, or left.")
+    ] = True,
     seconds_per_click: Annotated[float, typer.Option(min=0)] = 1.5,
     seconds_per_glance: Annotated[float, typer.Option(min=0)] = 0.5,
     seconds_per_rejection: Annotated[float, typer.Option(min=0)] = 1.5,
+    seconds_per_painting: Annotated[float, typer.Option(min=0)] = 20.0,
     confident_iou: ConfidentIou = None,
     confident_stability: ConfidentStability = None,
-    steps: Steps = None,
-    learning_rate: LearningRate = None,
-    what: What = None,
+    fit: Fit = None,
     seed: Annotated[int, typer.Option(help="Which images are drawn.")] = 0,
     json: Json = None,
     plot: Plot = None,
@@ -207,12 +209,14 @@ def simulate(
         count = rounds * images + automatic
         setup = Setup(model, count, held_out, seed, corruption, crop_px, noise)
         project = simulated_project(folder, data, setup)
-        pace = Pace(seconds_per_click, seconds_per_glance, seconds_per_rejection)
-        person = SimulatedAnnotator(project.truth(), target_iou, most_clicks, pace)
+        pace = Pace(
+            seconds_per_click, seconds_per_glance, seconds_per_rejection, seconds_per_painting
+        )
+        person = SimulatedAnnotator(project.truth(), target_iou, most_clicks, paints, pace)
         engine = _engine(
             project,
             annotator=person,
-            train=_fit(steps=steps, learning_rate=learning_rate, what=what),
+            train=_fit(fit),
             images_per_round=images,
             assisted_rounds=assisted_rounds,
             confident_iou=confident_iou,
@@ -252,13 +256,24 @@ def _engine(
     return DataEngine(project, annotator, chosen, train=train, progress=_Teller())
 
 
-def _fit(**options: Any) -> Any:
-    """Training with the settings that were given."""
+def _fit(settings: list[str] | None) -> Any:
+    """Training with the settings that were given as NAME=VALUE."""
     from functools import partial
 
     from ..training.fit import FitSettings, fit
 
-    given = {name: value for name, value in options.items() if value is not None}
+    known = {field.name for field in fields(FitSettings)}
+    given: dict[str, Any] = {}
+    for setting in settings or ():
+        name, _, value = setting.partition("=")
+        if name not in known or not value:
+            raise ValueError(
+                f"Expected a setting NAME=VALUE out of {', '.join(sorted(known))}, got {setting!r}."
+            )
+        try:
+            given[name] = loads(value)
+        except ValueError:  # a word
+            given[name] = value
     return partial(fit, settings=FitSettings(**given))
 
 

@@ -61,8 +61,10 @@ class SimulatedAnnotator:
     click at its centre. Of the three candidates it takes the first, in the order in which the
     model rates them, that reaches ``target_iou``; a look at the second and third is a glance each.
     Then come corrections at the middle of the largest error, the last answer's logits fed back,
-    until the target is reached or ``most_clicks`` are spent; the best mask on the way is kept, if
-    half of it is right. A pre-filled mask is kept if it reaches the target.
+    until the target is reached or ``most_clicks`` are spent. What is not good enough then is
+    painted with the brush, as the paper's annotators do: its mask is the true one. Without
+    ``paints`` the best mask on the way is kept instead, if half of it is right. A pre-filled mask
+    is kept if it reaches the target.
     """
 
     name = "simulated"
@@ -73,6 +75,7 @@ class SimulatedAnnotator:
         true_labels: Mapping[str, NDArray[np.integer[Any]]],
         target_iou: float = 0.85,
         most_clicks: int = 8,
+        paints: bool = True,
         pace: Pace | None = None,
     ) -> None:
         """True labels (H, W) by image name.
@@ -87,6 +90,7 @@ class SimulatedAnnotator:
         self.true_labels = true_labels
         self.target_iou = target_iou
         self.most_clicks = most_clicks
+        self.paints = paints
         self.pace = pace or Pace()
 
     def review(self, image: str, proposed: Labels) -> Review:
@@ -95,8 +99,8 @@ class SimulatedAnnotator:
         labels = ids_by_size(proposed)
         kept = frozenset(i for i in labels if best_iou(proposed == i, true) >= self.target_iou)
         rejections = len(labels) - len(kept)
-        seconds = self.pace.seconds(0, len(labels), rejections)
-        return Review(kept, Effort(rejections, len(labels), rejections, seconds))
+        seconds = self.pace.seconds(glances=len(labels), rejections=rejections)
+        return Review(kept, Effort(rejections, len(labels), rejections, seconds=seconds))
 
     def objects(self, image: str, canvas: Canvas) -> Iterator[Drawn]:
         """Draw every true object that no label has yet."""
@@ -123,8 +127,11 @@ class SimulatedAnnotator:
             answer = canvas.ask(points, point_labels, shown.logits)
             shown = _attempts(answer, true, len(points))[0]
             best = max(best, shown, key=lambda attempt: attempt.iou)
-        seconds = self.pace.seconds(len(points), glances, 0)
-        effort = Effort(len(points), glances, 0, seconds)
+        painted = self.paints and best.iou < self.target_iou
+        seconds = self.pace.seconds(len(points), glances, paintings=int(painted))
+        effort = Effort(len(points), glances, paintings=int(painted), seconds=seconds)
+        if painted:
+            return Drawn(true, effort=effort)
         if best.iou < LEAST_KEPT_IOU:
             return Drawn(None, effort=effort)
         used = slice(best.clicks)

@@ -38,7 +38,10 @@ class Review:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One object that a person has drawn: ``mask`` (H, W), None if it was given up."""
+    """One object that a person has drawn: ``mask`` (H, W), None if it was given up.
+
+    ``points_xy``, ``point_labels`` and ``predicted_iou`` are those of a mask that the model drew.
+    """
 
     mask: Mask | None
     points_xy: tuple[Point, ...] = ()
@@ -90,7 +93,7 @@ class Canvas:
         if drawn.mask is not None:
             record = ObjectRecord(
                 0,
-                Origin.CLICKED if drawn.points_xy else Origin.BY_HAND,
+                Origin.CLICKED if drawn.points_xy else Origin.PAINTED,
                 drawn.points_xy,
                 drawn.point_labels,
                 drawn.predicted_iou,

@@ -217,13 +217,13 @@ class DataEngine:
         Raises:
             ProjectError: nothing has been annotated since the last training.
         """
-        self.begin()
         number = self.round
         if not self._annotated_by_people(number):
             raise ProjectError(
                 f"Expected images annotated in round {number} to train on, found none; annotate "
                 "some first."
             )
+        self.begin()
         training, choosing = self._training_images()
         newest = self.project.rounds()[-1].model
         folder = self.project.training_folder(number, [*training, *choosing])

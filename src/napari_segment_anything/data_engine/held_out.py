@@ -37,8 +37,8 @@ def held_out_scores(
 
     ``click_iou``: mean IoU after one centre click, the candidate with the highest predicted IoU.
     ``clicks``: mean number of clicks of ``person``, each object alone; ``reached``: the part of
-    the objects that got to the target. ``ap50``, ``mean_ap``: of the confident masks of whole
-    images, see `InstanceScores`; ``precision``: the part of these masks that the person would keep.
+    the objects that clicks brought to the target. ``ap50``, ``mean_ap``: of the confident masks of
+    whole images, see `InstanceScores`; ``precision``: the part of them that the person would keep.
 
     ``progress`` gets the number of images done; an exception from it cancels.
     """
@@ -75,5 +75,7 @@ def _scored(canvas: Canvas, labels: Labels, person: SimulatedAnnotator) -> Itera
         answer = canvas.ask([centre_xy(true)], [1])
         first = iou_of(answer.masks[int(answer.iou.argmax())], true)
         drawn = person.draw(true, canvas)
-        reached = drawn.mask is not None and iou_of(drawn.mask, true) >= person.target_iou
-        yield ObjectScore(first, len(drawn.points_xy) if reached else person.most_clicks, reached)
+        reached = False
+        if drawn.mask is not None and not drawn.effort.paintings:
+            reached = iou_of(drawn.mask, true) >= person.target_iou
+        yield ObjectScore(first, drawn.effort.clicks or 0, reached)

@@ -29,6 +29,7 @@ class Origin(StrEnum):
     """Where an object's mask came from."""
 
     CLICKED = "clicked"
+    PAINTED = "painted"
     PREFILLED = "pre-filled"
     CORRECTED = "corrected"
     BY_HAND = "by hand"
@@ -40,12 +41,13 @@ class Effort:
     """A person's work; None is what nobody counted, such as the clicks behind a label file.
 
     ``clicks`` draw or reject, ``rejections`` says how many of them reject. ``glances`` are looks
-    at masks that cost no click.
+    at masks that cost no click, ``paintings`` objects finished with the brush.
     """
 
     clicks: int | None = 0
     glances: int | None = 0
     rejections: int | None = 0
+    paintings: int | None = 0
     seconds: float | None = 0.0
 
 
@@ -57,6 +59,7 @@ def total_effort(parts: Iterable[Effort]) -> Effort:
             _added(total.clicks, part.clicks),
             _added(total.glances, part.glances),
             _added(total.rejections, part.rejections),
+            _added(total.paintings, part.paintings),
             _added(total.seconds, part.seconds),
         )
     return total

@@ -20,7 +20,9 @@ from .records import Effort, Labels, Origin, Provenance, Stage, total_effort
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIMULATED_TIME = "Seconds are simulated: clicks and glances times what the settings say each takes."
+SIMULATED_TIME = (
+    "Seconds are simulated: clicks, glances and paintings times what the settings say each takes."
+)
 FOUND_IOU = 0.5
 STAGE_COLOURS = {
     Stage.ASSISTED: "#1f77b4",
@@ -207,6 +209,7 @@ def _cells(row: Row) -> dict[str, Any]:
         "images": row.images,
         "objects": row.objects,
         "clicks/object": _shown(row.clicks_per_object, 2),
+        "painted": "" if row.effort.paintings is None else row.effort.paintings,
         "objects/min": _shown(row.objects_per_minute, 1),
         "pre-filled": row.proposed,
         "kept": row.kept,

@@ -67,14 +67,20 @@ class Pace:
     seconds_per_rejection: float = _setting(
         1.5, 0.0, 3600.0, "A pre-filled mask taken away, on top of the look at it."
     )
+    seconds_per_painting: float = _setting(
+        20.0, 0.0, 3600.0, "An object painted with the brush, after its clicks."
+    )
 
     def __post_init__(self) -> None:
         _check_ranges(self)
 
-    def seconds(self, clicks: int, glances: int, rejections: int) -> float:
-        """What they take together."""
+    def seconds(
+        self, clicks: int = 0, glances: int = 0, rejections: int = 0, paintings: int = 0
+    ) -> float:
+        """What they take together; ``clicks`` are those that draw."""
         return (
             clicks * self.seconds_per_click
             + glances * self.seconds_per_glance
             + rejections * self.seconds_per_rejection
+            + paintings * self.seconds_per_painting
         )

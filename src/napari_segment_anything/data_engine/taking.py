@@ -31,11 +31,11 @@ def taken(
         raise ValueError(
             f"Expected labels {proposals.labels.shape} as pre-filled, got {labels.shape}."
         )
-    uncounted = Effort(None, None, None, None)
+    uncounted = Effort(None, None, None, None, None)
     ids = sorted(ids_by_size(labels))
     if proposals is None:
         objects = [ObjectRecord(i, Origin.BY_HAND, effort=uncounted) for i in ids]
-        return Annotation(labels, tuple(objects), Effort(None, None, 0, seconds))
+        return Annotation(labels, tuple(objects), Effort(None, None, 0, None, seconds))
     objects, met = [], set()
     for i in ids:
         mask = labels == i
@@ -49,7 +49,7 @@ def taken(
         else:
             objects.append(ObjectRecord(i, Origin.CORRECTED, effort=uncounted))
     count = len(proposals.objects)
-    effort = Effort(None, None, count - len(met), seconds)
+    effort = Effort(None, None, count - len(met), None, seconds)
     return Annotation(labels, tuple(objects), effort, count)
 
 
