@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 import napari_segment_anything
 from napari_segment_anything import AutoMaskSettings
-from napari_segment_anything.cli import files, segmenting
+from napari_segment_anything.cli import segmenting
 from napari_segment_anything.cli.main import app
 from napari_segment_anything.config import AUTO_MASK_MODES
+from napari_segment_anything.io import writing
 from napari_segment_anything.modeling.sizes import build_sam, tiny_vit_config
 from napari_segment_anything.modeling.unetr import UnetrDecoder
 from napari_segment_anything.zoo import registry
@@ -178,7 +179,7 @@ def test_an_interruption_leaves_no_partial_file(call, put, image, tmp_path, monk
         stream.write(b"half of it")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.tifffile, "imwrite", interrupted)
+    monkeypatch.setattr(writing.tifffile, "imwrite", interrupted)
     result = call("segment", put("a.png", image[0]), "-o", tmp_path / "out", *RUN)
     assert result.exit_code != 0
     assert list((tmp_path / "out").iterdir()) == []

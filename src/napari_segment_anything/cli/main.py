@@ -9,6 +9,7 @@ import typer
 
 from .. import __version__
 from ..config import ModelChoice
+from . import engine
 from .evaluating import evaluate
 from .options import HELP, with_settings
 from .training import train
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(engine.app, name="engine")
 
 Device = Annotated[str, typer.Option(help=HELP["device"])]
 Precision = Annotated[str, typer.Option(help=HELP["precision"])]

@@ -14,7 +14,7 @@ from ..core.embedding_cache import EmbeddingCache
 from ..core.engine import AutoMaskRequest, Engine, View
 from ..geometry.planes import PlaneRef
 from ..io.images import read_image
-from .files import write_labels
+from ..io.writing import write_tiff
 from .progress import Line
 
 PROBLEMS = (ValueError, RuntimeError, OSError, MemoryError)
@@ -73,7 +73,7 @@ class FileSegmenter:
                 raise ValueError(f"Expected no {target} yet; allow --overwrite.")
             labels = self._labels(image)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_labels(target, labels)
+            write_tiff(target, labels)
         except PROBLEMS as error:
             Line.clear()
             typer.echo(f"{image}: {' '.join(str(error).split())}", err=True)

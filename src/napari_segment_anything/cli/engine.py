@@ -1,0 +1,312 @@
+"""``napari-segment-anything engine``: annotate, train, annotate faster, over one folder."""
+# ruff: noqa: UP045 - typer's oldest reads no other optional types
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from json import loads
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from ..config import ModelChoice
+from .options import HELP
+
+if TYPE_CHECKING:
+    from ..data_engine.engine import DataEngine, EngineProgress
+    from ..data_engine.project import Project
+
+DEFAULT_MODEL = ModelChoice().name
+app = typer.Typer(
+    help="A data engine: annotate, train, annotate faster (Kirillov et al. 2023, section 4).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Folder = Annotated[Path, typer.Argument(help="The project's folder.")]
+Names = Annotated[
+    Optional[list[str]],
+    typer.Argument(help="Names of images, without ending; by default all left."),
+]
+Model = Annotated[str, typer.Option(help=HELP["name"])]
+ConfidentIou = Annotated[
+    Optional[float], typer.Option(min=0, max=1, help="Least predicted IoU of a confident mask.")
+]
+ConfidentStability = Annotated[
+    Optional[float], typer.Option(min=0, max=1, help="Least stability of a confident mask.")
+]
+Fit = Annotated[
+    Optional[list[str]],
+    typer.Option(help="A setting of training as NAME=VALUE, such as steps=300; again for more."),
+]
+
+Json = Annotated[Optional[Path], typer.Option(help="Also write the report here.")]
+Plot = Annotated[Optional[Path], typer.Option(help="Also draw it here; needs matplotlib.")]
+
+
+@app.command()
+def init(
+    folder: Folder,
+    images: Annotated[Optional[list[Path]], typer.Argument(help="Files to copy into it.")] = None,
+    model: Model = DEFAULT_MODEL,
+    held_out: Annotated[
+        Optional[Path],
+        typer.Option(help="Folder with images/ and labels/ that only scores read; copied."),
+    ] = None,
+) -> None:
+    """Begin a project, or add images to it."""
+    with _problems():
+        from ..data_engine.project import Project
+        from ..io.labelled import labelled_files
+
+        project = Project.create(folder, model)
+        project.add_files(images or [])
+        for file in labelled_files(held_out) if held_out is not None else []:
+            project.add_held_out(file.read())
+        typer.echo(f"{folder}: {len(project.images())} images, model {project.start_model}")
+
+
+@app.command()
+def prefill(
+    folder: Folder,
+    names: Names = None,
+    confident_iou: ConfidentIou = None,
+    confident_stability: ConfidentStability = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write them anew.")] = False,
+) -> None:
+    """Write the newest model's confident masks as label files, to be corrected in napari."""
+    with _problems():
+        project = _opened(folder)
+        confident = {"confident_iou": confident_iou, "confident_stability": confident_stability}
+        engine = _engine(project, **confident)
+        chosen = names or project.waiting()
+        kept = [n for n in chosen if project.prefilled(n) is not None and not overwrite]
+        for name in kept:
+            typer.echo(f"{name}: waits already, --overwrite writes it anew", err=True)
+        for path in engine.prefill([name for name in chosen if name not in kept]):
+            typer.echo(path)
+
+
+@app.command()
+def take(
+    folder: Folder,
+    labels: Annotated[list[Path], typer.Argument(help="Label files named as their images.")],
+    minutes: Annotated[
+        Optional[float], typer.Option(min=0, help="What annotating all of them took.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace labels.")] = False,
+) -> None:
+    """Take labels in that were made or corrected in napari: NAME.tif or NAME_labels.tif."""
+    with _problems():
+        from ..io.images import read_labels
+        from ..io.labelled import LABELS_ENDING
+
+        project = _opened(folder)
+        engine = _engine(project)
+        known = project.images()
+        read = []
+        for path in labels:
+            name = path.stem if path.stem in known else path.stem.removesuffix(LABELS_ENDING)
+            read.append((name, read_labels(path)))
+        seconds = None if minutes is None else 60 * minutes / len(read)
+        for name, array in read:
+            taken = engine.take(name, array, seconds, overwrite)
+            typer.echo(f"{name}: {len(taken.objects)} objects, round {engine.round}")
+
+
+@app.command()
+def train(folder: Folder, fit: Fit = None) -> None:
+    """Train on what people have annotated, score held-out images, begin the next round.
+
+    A training that was stopped goes on, with the same settings.
+    """
+    with _problems():
+        engine = _engine(_opened(folder), train=_fit(fit))
+        record = engine.train()
+        typer.echo(f"round {record.number}: {len(record.images)} images -> {record.model}")
+        _echo_report(engine.project)
+
+
+@app.command()
+def auto(
+    folder: Folder,
+    names: Names = None,
+    confident_iou: ConfidentIou = None,
+    confident_stability: ConfidentStability = None,
+) -> None:
+    """Annotate images fully automatically: confident, stable masks, duplicates removed."""
+    with _problems():
+        from ..data_engine.records import Stage
+
+        project = _opened(folder)
+        confident = {"confident_iou": confident_iou, "confident_stability": confident_stability}
+        chosen = names or project.waiting()
+        _engine(project, **confident).annotate(Stage.AUTOMATIC, chosen)
+        _echo_report(project)
+
+
+@app.command()
+def status(
+    folder: Folder,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """Say what is annotated, what it took, and how good the models are."""
+    with _problems():
+        _check_plot(plot)
+        project = _opened(folder)
+        rounds, waiting = project.rounds(), project.waiting()
+        model = rounds[-1].model if rounds else project.start_model
+        typer.echo(f"round {max(1, len(rounds))}, model {model}, {len(waiting)} images wait\n")
+        _echo_report(project, json, plot)
+
+
+@app.command()
+def simulate(
+    folder: Folder,
+    data: Annotated[Path, typer.Option(help="Labelled images: images/, labels/, split.csv.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Trainings.")] = 3,
+    images: Annotated[int, typer.Option(min=1, help="Images annotated a round.")] = 6,
+    assisted_rounds: Annotated[int, typer.Option(min=0, help="First rounds, not pre-filled.")] = 1,
+    automatic: Annotated[int, typer.Option(min=0, help="Images annotated at the end.")] = 6,
+    held_out: Annotated[int, typer.Option(min=0, help="Images scored after each round.")] = 6,
+    model: Model = DEFAULT_MODEL,
+    noise: Annotated[
+        float, typer.Option(min=0, help="Weaken the model's decoder by noise, as a part of it.")
+    ] = 0.0,
+    corruption: Annotated[
+        Optional[str], typer.Option(help="Make all images worse: inverted, blurred, noisy ...")
+    ] = None,
+    crop_px: Annotated[
+        Optional[int], typer.Option(min=16, help="Take only the middle of larger images.")
+    ] = None,
+    target_iou: Annotated[float, typer.Option(help="IoU at which the person is content.")] = 0.85,
+    most_clicks: Annotated[int, typer.Option(min=1, help="Clicks on one object.")] = 8,
+    paints: Annotated[
+        bool, typer.Option(help="Whether what clicks leave bad is painted, or left.")
+    ] = True,
+    seconds_per_click: Annotated[float, typer.Option(min=0)] = 1.5,
+    seconds_per_glance: Annotated[float, typer.Option(min=0)] = 0.5,
+    seconds_per_rejection: Annotated[float, typer.Option(min=0)] = 1.5,
+    seconds_per_painting: Annotated[float, typer.Option(min=0)] = 20.0,
+    confident_iou: ConfidentIou = None,
+    confident_stability: ConfidentStability = None,
+    fit: Fit = None,
+    seed: Annotated[int, typer.Option(help="Which images are drawn.")] = 0,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """Run a whole engine with a simulated person, who clicks by true labels; can be resumed."""
+    with _problems():
+        _check_plot(plot)
+        from ..data_engine.annotator import SimulatedAnnotator
+        from ..data_engine.settings import Pace
+        from ..data_engine.simulation import Setup, simulated_project
+
+        count = rounds * images + automatic
+        setup = Setup(model, count, held_out, seed, corruption, crop_px, noise)
+        project = simulated_project(folder, data, setup)
+        pace = Pace(
+            seconds_per_click, seconds_per_glance, seconds_per_rejection, seconds_per_painting
+        )
+        person = SimulatedAnnotator(project.truth(), target_iou, most_clicks, paints, pace)
+        engine = _engine(
+            project,
+            annotator=person,
+            train=_fit(fit),
+            images_per_round=images,
+            assisted_rounds=assisted_rounds,
+            confident_iou=confident_iou,
+            confident_stability=confident_stability,
+        )
+        engine.run(rounds, automatic)
+        _echo_report(project, json, plot)
+
+
+@contextmanager
+def _problems() -> Iterator[None]:
+    """What can be put right by the person ends the command with a line and exit status 2."""
+    from .segmenting import PROBLEMS
+
+    try:
+        yield
+    except PROBLEMS as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+
+def _opened(folder: Path) -> Project:
+    from ..data_engine.project import Project
+
+    return Project(folder)
+
+
+def _engine(
+    project: Project, annotator: Any = None, train: Any = None, **settings: Any
+) -> DataEngine:
+    """An engine with the settings that were given."""
+    from ..data_engine.engine import DataEngine
+    from ..data_engine.settings import EngineSettings
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    chosen = EngineSettings(**given)
+    return DataEngine(project, annotator, chosen, train=train, progress=_Teller())
+
+
+def _fit(settings: list[str] | None) -> Any:
+    """Training with the settings that were given as NAME=VALUE."""
+    from functools import partial
+
+    from ..training.fit import FitSettings, fit
+
+    known = {field.name for field in fields(FitSettings)}
+    given: dict[str, Any] = {}
+    for setting in settings or ():
+        name, _, value = setting.partition("=")
+        if name not in known or not value:
+            raise ValueError(
+                f"Expected a setting NAME=VALUE out of {', '.join(sorted(known))}, got {setting!r}."
+            )
+        try:
+            given[name] = loads(value)
+        except ValueError:  # a word
+            given[name] = value
+    return partial(fit, settings=FitSettings(**given))
+
+
+def _check_plot(path: Path | None) -> None:
+    """See that a plot can be written before work begins."""
+    if path is not None:
+        from ..evaluation.plot import check_plot
+
+        check_plot(path)
+
+
+def _echo_report(project: Project, json: Path | None = None, plot: Path | None = None) -> None:
+    from ..data_engine.report import report_of
+
+    report = report_of(project)
+    typer.echo(report.text())
+    if json is not None:
+        json.write_text(report.to_json(), encoding="utf-8")
+    if plot is not None:
+        report.plot(plot)
+
+
+class _Teller:
+    """A line on stderr for each image, and for each tenth of a training."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, at: EngineProgress) -> None:
+        done = at.done
+        if at.what == "training":
+            done = at.done * 10 // max(1, at.total) * at.total // 10
+        line = f"round {at.round}: {at.what} {done} of {at.total} {at.detail}".rstrip()
+        if line != self._last:
+            typer.echo(line, err=True)
+            self._last = line

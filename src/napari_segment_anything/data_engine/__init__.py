@@ -1,0 +1,1 @@
+"""Annotate, train, annotate faster: the data engine (Kirillov et al. 2023, section 4)."""
