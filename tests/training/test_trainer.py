@@ -9,7 +9,7 @@ from tests.pictures import disks
 
 from napari_segment_anything.modeling.sizes import ConvConfig, SamConfig, build_sam
 from napari_segment_anything.training.data import CropBatches, CropSettings, cut_crop
-from napari_segment_anything.training.synthesis import LabelledImage
+from napari_segment_anything.training.synthesis import Scene
 from napari_segment_anything.training.trainer import Trainer, TrainSettings
 
 SMALL = SamConfig(
@@ -27,7 +27,7 @@ CROPS = CropSettings(side_px=192, zoom_spread=0.1, synthetic_part=0.0)
 def batches():
     spots = [(30, 30, 12), (70, 90, 15), (100, 40, 10), (30, 100, 8)]
     image, labels = disks((128, 128), spots)
-    source = LabelledImage(np.repeat(image[..., None], 3, 2), labels, "disks")
+    source = Scene(np.repeat(image[..., None], 3, 2), labels, "disks")
     return CropBatches([source], CROPS, batch=2, seed=0, synthetic_pool=1)
 
 
@@ -77,7 +77,7 @@ def test_crops_are_reproduced_and_hold_objects(batches):
 
 def test_image_and_labels_stay_together():
     image, labels = disks((60, 60), [(30, 30, 14)])
-    source = LabelledImage(np.repeat(image[..., None], 3, 2), labels, "disk")
+    source = Scene(np.repeat(image[..., None], 3, 2), labels, "disk")
     for seed in range(5):
         crop = cut_crop(source, np.random.default_rng(seed), CROPS)
         bright = (crop.image[0] > 100) & (crop.inside[0] > 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -23,7 +24,10 @@ MOST_AREA_PX = 4096 * 4096
 
 @dataclass(frozen=True)
 class Model:
-    """``precision`` is what was picked (fp32, bf16, fp16); ``digest`` names the weights."""
+    """``precision`` is what was picked (fp32, bf16, fp16); ``digest`` names the weights.
+
+    ``source`` is the file that they came from, in full precision.
+    """
 
     sam: Sam
     name: str
@@ -32,6 +36,7 @@ class Model:
     digest: str
     card: ModelCard = field(default_factory=ModelCard)
     precision_reason: str = "as asked"
+    source: Path | None = None
 
     @property
     def dtype(self) -> torch.dtype:

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from ..inference.model import natural_zoom
 from ..inference.preprocess import to_rgb8
 from .augment import augment_pixels, flip_and_turn
-from .synthesis import LabelledImage, Rng, synthesise
+from .synthesis import Rng, Scene, synthesise
 
 
 def image_kind(image: NDArray[np.uint8]) -> str:
@@ -29,7 +29,7 @@ def image_kind(image: NDArray[np.uint8]) -> str:
     return "fluorescence" if image.mean() < 100 else "bright field"
 
 
-def load_folder(folder: Path, split: str) -> list[LabelledImage]:
+def load_folder(folder: Path, split: str) -> list[Scene]:
     """Images of ``split`` from ``folder``: images/NAME, labels/NAME and split.csv (image, split).
 
     Raises:
@@ -47,7 +47,7 @@ def load_folder(folder: Path, split: str) -> list[LabelledImage]:
         raw = imread(folder / "images" / name)
         image = to_rgb8(raw)
         labels = imread(folder / "labels" / name).astype(np.int32)
-        loaded.append(LabelledImage(image, labels, image_kind(image), raw))
+        loaded.append(Scene(image, labels, image_kind(image), raw))
     return loaded
 
 
@@ -70,13 +70,20 @@ class CropSettings:
     synthetic_part: float = 0.3
 
 
-def cut_crop(source: LabelledImage, rng: Rng, settings: CropSettings) -> Crop:
-    """A square crop that holds an object of ``source`` drawn at random, at a random zoom."""
+def cut_crop(
+    source: Scene, rng: Rng, settings: CropSettings, usual_zoom: float | None = None
+) -> Crop:
+    """A square crop that holds an object of ``source`` drawn at random, at a random zoom.
+
+    The zoom varies around ``usual_zoom``, by default `natural_zoom`; an object always fits into
+    the crop, and is never smaller than a few cells.
+    """
     side = settings.side_px
     size = source.labels.shape
     ids = np.unique(source.labels)
     ids = ids[ids > 0]
-    zoom = natural_zoom((size[0], size[1])) * 2.0 ** rng.normal(0, settings.zoom_spread)
+    usual_zoom = usual_zoom or natural_zoom((size[0], size[1]))
+    zoom = usual_zoom * 2.0 ** rng.normal(0, settings.zoom_spread)
     anchor = np.asarray(size) / 2
     if len(ids):
         ys, xs = np.nonzero(source.labels == rng.choice(ids))
@@ -120,7 +127,7 @@ class CropBatches(Dataset[Crop]):
 
     def __init__(
         self,
-        real: Sequence[LabelledImage],
+        real: Sequence[Scene],
         settings: CropSettings,
         batch: int,
         seed: int,

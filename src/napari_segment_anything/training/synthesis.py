@@ -22,7 +22,7 @@ KINDS = ("blobs", "rings", "rods", "filaments", "regions")
 
 
 @dataclass(frozen=True)
-class LabelledImage:
+class Scene:
     """``image`` (H, W, 3) uint8 with ``labels`` (H, W) int32, 0 background; ``kind`` names it.
 
     ``raw`` is the image as it lies on disk, where it came from there.
@@ -211,8 +211,8 @@ def paint(rng: Rng, labels: NDArray[np.int32]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(colour, 0, 255), np.uint8)
 
 
-def synthesise(rng: Rng, size: tuple[int, int] = (256, 256)) -> LabelledImage:
+def synthesise(rng: Rng, size: tuple[int, int] = (256, 256)) -> Scene:
     """One random image with its labels."""
     kind = str(rng.choice(KINDS, p=[0.45, 0.15, 0.15, 0.1, 0.15]))
     labels = draw_objects(rng, size, kind)
-    return LabelledImage(paint(rng, labels), labels, f"synthetic {kind}")
+    return Scene(paint(rng, labels), labels, f"synthetic {kind}")

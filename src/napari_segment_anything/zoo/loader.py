@@ -44,14 +44,14 @@ def load_model(
     """
     where = pick_device(device)
     choice = pick_precision(precision, where)
-    name, path = _resolve(name_or_path, progress)
+    name, path = resolve(name_or_path, progress)
     checkpoint = read_checkpoint(path)
     card = card_of(checkpoint, path)
     with without_init():
         sam = build_sam(checkpoint.config)
     sam.load_state_dict(checkpoint.state_dict, strict=True, assign=True)
     to_precision(sam.eval().requires_grad_(False), choice.name).to(where)
-    return Model(sam, name, where, choice.name, checkpoint.digest, card, choice.reason)
+    return Model(sam, name, where, choice.name, checkpoint.digest, card, choice.reason, path)
 
 
 def built_in_path() -> Path:
@@ -59,7 +59,12 @@ def built_in_path() -> Path:
     return Path(str(resources.files(__package__) / "weights" / f"{BUILT_IN}.safetensors"))
 
 
-def _resolve(name_or_path: str | Path, progress: Progress | None) -> tuple[str, Path]:
+def resolve(name_or_path: str | Path, progress: Progress | None = None) -> tuple[str, Path]:
+    """Name and file of a model, fetched if it is not here; arguments as of `load_model`.
+
+    Raises:
+        ValueError: an unknown name; the message lists what there is.
+    """
     text = str(name_or_path)
     path = Path(text).expanduser()
     is_path = isinstance(name_or_path, Path) or text.endswith(_SUFFIXES) or "/" in text
