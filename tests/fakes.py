@@ -34,6 +34,7 @@ def fake_model(name: str, device: str = "auto", precision: str = "auto") -> Thin
     return Thing(
         name=name,
         digest=name,
+        encodes_any_size=not name.startswith("vit"),
         card=SimpleNamespace(automask={}),
         device=Device(type="cpu" if device == "auto" else device),
         precision="fp32" if precision == "auto" else precision,

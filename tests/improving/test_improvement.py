@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.improving.fake_run import FakeRun
 from tests.improving.test_split import squares
 
 from napari_segment_anything.improving.improvement import Improvement, Phase
@@ -10,34 +11,6 @@ from napari_segment_anything.improving.job import Job
 from napari_segment_anything.zoo import own_models
 
 JOB = Job("nano", ((squares(10),),))
-
-
-class FakeRun:
-    def __init__(self, job):
-        self.job = job
-        self.queue, self.running, self.stops, self.ended = [], True, 0, 0
-
-    def is_running(self):
-        return self.running
-
-    def reports(self):
-        taken, self.queue = self.queue, []
-        return taken
-
-    def stop(self):
-        self.stops += 1
-
-    def end(self):
-        self.ended += 1
-
-    def last_words(self):
-        return "Killed (exit status -9)"
-
-    def say(self, kind, **facts):
-        self.queue.append({"kind": kind, **facts})
-
-    def step(self, step, loss=1.0, score=None, sample=None):
-        self.say("step", step=step, steps=10, loss=loss, score=score, sample=sample)
 
 
 @pytest.fixture
@@ -51,11 +24,7 @@ def begun(monkeypatch, tmp_path):
 
 
 def finish(improvement, run, tmp_path, after):
-    best = tmp_path / "improved" / "best.safetensors"
-    best.parent.mkdir(exist_ok=True)
-    best.write_text("weights")
-    run.say("result", best=str(best), before=[0.5, 0.6, 0.7], after=after)
-    run.running = False
+    run.finish(tmp_path / "improved", after)
     improvement.tick()
 
 
@@ -63,9 +32,9 @@ def test_from_idle_through_running_to_a_better_model(begun, tmp_path):
     improvement, run = begun
     assert improvement.phase is Phase.RUNNING and run.job is JOB
     run.say("split", train=8, held_out=2)
-    run.say("judging", done=0, total=1)
+    run.say("judging", done=1, total=4)
     improvement.tick()
-    assert improvement.course.doing == "Judging on held-out objects, image 1 of 1"
+    assert improvement.course.doing == "Judging on held-out objects, 25 %"
     run.step(0, loss=None, score=0.5)
     run.step(2, loss=0.8, sample="a.png")
     improvement.tick()
@@ -152,7 +121,7 @@ def test_a_run_that_dies_is_told(begun):
     run.running = False
     improvement.tick()
     assert improvement.phase is Phase.FAILED and run.ended == 1
-    assert "ended without a result: Killed (exit status -9)" in improvement.message
+    assert "ended without a result (Killed, exit status -9)" in improvement.message
 
 
 def test_one_at_a_time_and_enough_objects(begun):

@@ -70,10 +70,10 @@ def test_a_run_that_nobody_holds_is_ended(tmp_path):
     assert process.returncode is not None and not list(tmp_path.iterdir())
 
 
-def test_last_words(tmp_path):
+def test_the_log_tells_how_it_ended(tmp_path):
     run = started(tmp_path, FAILS)
     until(lambda: not run.is_running())
-    assert run.last_words() == "no reason (exit status 1)"
+    assert run.log() == "first\nno reason\nexit status 1"
     run.end()
 
 

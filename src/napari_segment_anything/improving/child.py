@@ -35,7 +35,7 @@ def improve(folder: Path, tools: Tools, stop: threading.Event) -> None:
     """Do the job in ``folder``, and report; what goes wrong is reported, too.
 
     Reports, by ``kind``: ``split`` (train, held_out: numbers of objects), ``judging`` (done,
-    total: images), ``step`` (step, steps, loss, score, sample: a picture's path), ``result``
+    total), ``step`` (step, steps, loss, score, sample: a picture's path), ``result``
     (best: a checkpoint's path or None, before, after: IoUs of the held-out objects), ``failed``
     (why).
     """

@@ -5,6 +5,7 @@ Fed with a run's reports by `tick`; decides what becomes of the result. All on o
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from .process import Report, Run, TrainingProcess
 from .split import check_enough, object_count
 from .verdict import Verdict, verdict
 
+log = logging.getLogger(__name__)
 Points = tuple[tuple[int, float], ...]
 
 
@@ -127,8 +129,11 @@ class Improvement:
             if self._run is None:
                 return
         if not was_running:
-            words = self._run.last_words()
-            self._end(Phase.FAILED, f"The training ended without a result: {words}")
+            words = ", ".join(self._run.log().splitlines()[-2:])
+            self._fail(
+                f"The training ended without a result ({words}). If memory has run out, train the "
+                "decoder only, or a smaller model."
+            )
 
     def _take(self, report: Report) -> None:
         match report["kind"]:
@@ -138,14 +143,14 @@ class Improvement:
                 self.course = replace(self.course, doing=doing)
             case "judging":
                 done, total = report["done"], report["total"]
-                doing = f"Judging on held-out objects, image {done + 1} of {total}"
+                doing = f"Judging on held-out objects, {100 * done // total} %"
                 self.course = replace(self.course, doing=doing, seconds_left=None)
             case "step":
                 self._on_step(report)
             case "result":
                 self._on_result(report)
             case "failed":
-                self._end(Phase.FAILED, report["why"])
+                self._fail(report["why"])
 
     def _on_step(self, report: Report) -> None:
         step, steps, course = report["step"], report["steps"], self.course
@@ -177,10 +182,15 @@ class Improvement:
         try:
             new = own_models.keep(Path(report["best"]), self._model, self._subject)
         except OSError as error:
-            self._end(Phase.FAILED, f"Better, but it could not be kept: {error}")
+            self._fail(f"Better, but it could not be kept: {error}")
             return
         self.outcome = Outcome(self._model, str(new), found)
         self._end(phase, f"Better, IoU {found}.")
+
+    def _fail(self, why: str) -> None:
+        if self._run is not None:
+            log.error("Improving %s failed: %s\n%s", self._model, why, self._run.log())
+        self._end(Phase.FAILED, why)
 
     def _end(self, phase: Phase, message: str) -> None:
         run, self._run = self._run, None

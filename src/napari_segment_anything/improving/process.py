@@ -47,8 +47,8 @@ class Run(Protocol):
     def end(self) -> None:
         """End it now; its files are gone afterwards."""
 
-    def last_words(self) -> str:
-        """What it has printed last, for who looks for a reason."""
+    def log(self) -> str:
+        """What it has printed, for who looks for a reason; the last line is its exit status."""
 
 
 class TrainingProcess:
@@ -107,12 +107,11 @@ class TrainingProcess:
         """Kill the process, wait for it, and remove its folder; twice is nothing."""
         self._finalizer()
 
-    def last_words(self) -> str:
-        """The last line of what the process has printed, and how it ended."""
+    def log(self) -> str:
+        """What the process has printed, and how it ended."""
         log = self.folder / LOG
-        lines = log.read_text("utf-8", "replace").split("\n") if log.is_file() else []
-        words = [line.strip() for line in lines if line.strip()]
-        return " ".join([*words[-1:], f"(exit status {self._process.poll()})"])
+        text = log.read_text("utf-8", "replace").rstrip() if log.is_file() else ""
+        return f"{text}\nexit status {self._process.poll()}".lstrip()
 
 
 def _environment() -> dict[str, str]:

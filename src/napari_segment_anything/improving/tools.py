@@ -73,10 +73,9 @@ class PublicTools:
         scores: list[float] = []
         for done, image in enumerate(images):
 
-            def tell(*_: int, done: int = done) -> None:
-                progress(done, len(images))
+            def tell(percent: int, whole: int, done: int = done) -> None:
+                progress(done * whole + percent, len(images) * whole)
 
-            tell()
             found = evaluate_image(loaded, image, plan, tell)
             scores += [float(np.mean([*one.clicks, *one.box])) for one in found.objects]
         return scores

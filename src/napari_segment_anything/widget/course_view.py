@@ -9,11 +9,11 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 from ..improving.improvement import Course
 from .curve import Curve
 
-SAMPLE_PX = 110
+SAMPLE_PX = 160
 
 
 class CourseView(QWidget):
-    """Shows a `Course`; the last picture stays when the training has ended."""
+    """Shows a `Course`; its curve stays when the training has ended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,16 +43,13 @@ class CourseView(QWidget):
         self.bar.setFormat(f"step {course.step} of {course.steps}")
         left = "" if course.seconds_left is None else f", about {in_words(course.seconds_left)}"
         self.doing.setText("Stopping after this step" if is_stopping else course.doing + left)
-        self.curve.setVisible(bool(course.losses))
         self.curve.show_course(course.steps, course.losses, course.scores)
-        if course.sample is not None:
-            pixmap = QPixmap(course.sample)
-            if not pixmap.isNull():
-                keep = Qt.AspectRatioMode.KeepAspectRatio
-                self.sample.setPixmap(pixmap.scaled(self.width(), SAMPLE_PX, keep))
-        elif not course.losses:
-            self.sample.clear()
-        self.sample.setVisible(not self.sample.pixmap().isNull())
+        pixmap = QPixmap(course.sample) if course.sample is not None else QPixmap()
+        self.sample.setVisible(not pixmap.isNull())
+        if not pixmap.isNull():
+            keep = Qt.AspectRatioMode.KeepAspectRatio
+            smooth = Qt.TransformationMode.SmoothTransformation
+            self.sample.setPixmap(pixmap.scaled(self.width(), SAMPLE_PX, keep, smooth))
 
 
 def in_words(seconds: float) -> str:

@@ -73,7 +73,7 @@ class SegmentAnythingDock(QWidget):
         self.setMinimumWidth(270)
         # Once the section has its room, so that there is something to scroll to.
         show = lambda: scroll.ensureWidgetVisible(self.improve_panel)  # noqa: E731
-        self.improve_panel.opened.connect(lambda: QTimer.singleShot(0, show))
+        self.improve_panel.grew.connect(lambda: QTimer.singleShot(0, show))
 
     # napari calls this when layers come, go or are renamed, once the widget is docked
     def reset_choices(self, event: Any = None) -> None:

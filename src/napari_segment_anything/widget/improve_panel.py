@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSpinBox,
     QVBoxLayout,
+    QWidget,
 )
 
 from ..improving.improvement import Improvement, Phase
@@ -51,6 +52,8 @@ class ImprovePanel(Section):
         self._timer = QTimer(self)
         self._timer.setInterval(TICK_MS)
         self._timer.timeout.connect(self._on_tick)
+        close = self.improvement.close  # a window that goes takes the panel without closing it
+        self.destroyed.connect(lambda *_: close())
         self._show()
 
     def _make_controls(self) -> None:
@@ -81,22 +84,21 @@ class ImprovePanel(Section):
         self.switch.clicked.connect(self._on_switch)
 
     def _lay_out(self) -> None:
-        layout = QVBoxLayout(self.body)
-        layout.setContentsMargins(8, 2, 8, 8)
-        layout.setSpacing(4)
-        layout.addWidget(self.sources)
-        layout.addWidget(self.folder)
-        form = QFormLayout()
+        self.setup = QWidget()
+        form = QFormLayout(self.setup)
+        form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(3)
+        form.addRow(self.sources)
+        form.addRow(self.folder)
         form.addRow("Learns", self.way)
         form.addRow(self.way_help)
         form.addRow("Steps", self.steps)
-        layout.addLayout(form)
-        layout.addWidget(self.all_labelled)
-        layout.addWidget(self.press)
-        layout.addWidget(self.course)
-        layout.addWidget(self.message)
-        layout.addWidget(self.switch)
+        form.addRow(self.all_labelled)
+        layout = QVBoxLayout(self.body)
+        layout.setContentsMargins(8, 2, 8, 8)
+        layout.setSpacing(4)
+        for part in (self.message, self.switch, self.setup, self.press, self.course):
+            layout.addWidget(part)
 
     def follow(self, session: AnnotationSession | None) -> None:
         """Improve this session's model from now on, by default on its labels."""
@@ -168,6 +170,7 @@ class ImprovePanel(Section):
         self.improvement.start(job, subject_of(sources))
         self._improved = weakref.ref(session)
         self._timer.start()
+        self.grew.emit()
 
     def _on_tick(self) -> None:
         self.improvement.tick()
@@ -183,6 +186,7 @@ class ImprovePanel(Section):
                 session = self._session_improved()
                 if session is not None and session.controller.model == outcome.old:
                     session.set_model(outcome.new)
+            self.grew.emit()
         self._show()
 
     def _session_improved(self) -> AnnotationSession | None:
@@ -207,8 +211,7 @@ class ImprovePanel(Section):
         else:
             self.press.setText("Improve")
             self.press.setToolTip("Train in the background; annotation goes on")
-        for control in (self.sources, self.folder, self.way, self.steps, self.all_labelled):
-            control.setEnabled(not now.is_running)
+        self.setup.setVisible(not now.is_running)
         self.press.setEnabled(now.is_running or self.session is not None)
         self.course.setVisible(now.is_running or bool(now.course.losses))
         self.course.show_course(now.course, now.is_running, is_stopping)

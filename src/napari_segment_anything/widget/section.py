@@ -7,9 +7,12 @@ from qtpy.QtWidgets import QToolButton, QVBoxLayout, QWidget
 
 
 class Section(QWidget):
-    """A title to press, and a ``body`` that appears below it; ``opened`` says that it did."""
+    """A title to press, and a ``body`` that appears below it.
 
-    opened = Signal()
+    ``grew`` says that there is more to see than before.
+    """
+
+    grew = Signal()
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -38,4 +41,4 @@ class Section(QWidget):
         self.body.setVisible(is_open)
         self.note(self._note)
         if is_open:
-            self.opened.emit()
+            self.grew.emit()

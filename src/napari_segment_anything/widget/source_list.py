@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari.components import ViewerModel
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from ..viewer.annotated import LayerPair, pairs_in
@@ -66,6 +66,7 @@ class SourceList(QListWidget):
     def _item(self, source: Source) -> QListWidgetItem:
         is_folder = isinstance(source, Path)
         item = QListWidgetItem(f"{source.name}/" if isinstance(source, Path) else str(source))
+        item.setSizeHint(QSize(0, ROW_PX))
         item.setToolTip(str(source) if is_folder else f"Labels of {source}, plane by plane")
         item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
         ticked = Qt.CheckState.Checked if self._is_ticked(source) else Qt.CheckState.Unchecked
