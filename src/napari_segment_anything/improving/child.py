@@ -25,7 +25,7 @@ from .job import Job, Reporter
 from .split import object_count, split
 from .tools import PublicTools, Step, Stopped, Tools
 
-NICENESS = 10
+NICENESS = 5
 SHUFFLE_SEED = 0
 EVERY_S = 0.1
 SAMPLE_PX = 256
