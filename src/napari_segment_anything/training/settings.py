@@ -176,13 +176,13 @@ class FitSettings:
         None,
         kind=int,
         label="Validate every",
-        help="Steps between two validations, after which the state is saved. By default a tenth "
+        help="Steps between two validations, after which the state is saved. By default a fifth "
         "of the run, at most 500.",
         min=1,
         max=1_000_000,
     )
     objects_per_val_image: int = _setting(
-        24,
+        16,
         label="Validated objects",
         help="At most so many objects of each validation image are prompted.",
         min=1,
@@ -223,7 +223,7 @@ class FitSettings:
             "still_rounds": 2 if on_gpu else 0,
             "warmup_steps": min(250, max(1, self.steps // 10)),
             "cached_crops": 64 if frozen and not on_gpu else 0,
-            "validate_every": min(500, max(1, self.steps // 10)),
+            "validate_every": min(500, max(1, self.steps // 5)),
         }
         unset = {name: value for name, value in chosen.items() if getattr(self, name) is None}
         loss = self.mask_loss
