@@ -34,6 +34,7 @@ def fake_model(name: str, device: str = "auto", precision: str = "auto") -> Thin
     return Thing(
         name=name,
         digest=name,
+        encodes_any_size=not name.startswith("vit"),
         card=SimpleNamespace(automask={}),
         modes=("auto", "grid"),
         does_by_itself=("grid",),

@@ -204,7 +204,9 @@ class Learner:
         """Objects of the crops by the kind of their first prompt; none if there are no objects."""
         cell_px = batch.labels.shape[-1] // batch.features.shape[-1]
         step = max(1, cell_px // 4)
-        asks_background = not self.sam.is_square  # its ratings seed nothing where nothing is
+        # Its ratings seed nothing where nothing is. Where no head learns what is background,
+        # labels may be missing, and what has none is not called background either.
+        asks_background = not self.sam.is_square and bool(self.heads)
         targets = draw_targets(
             batch.labels[:, ::step, ::step],
             self.settings.objects_per_crop + int(asks_background),

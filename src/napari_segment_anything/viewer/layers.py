@@ -107,6 +107,15 @@ _LEFT = weakref.WeakKeyDictionary()
 """Layers that sessions on an image have used, by their role; names may change, and may be taken."""
 
 
+def is_live_mask(layer: Layer) -> bool:
+    """Whether a layer shows the current mask of some session, and no objects to keep."""
+    return any(
+        role == "current mask" and reference() is layer
+        for used in _LEFT.values()
+        for role, reference in used
+    )
+
+
 def _adopted(
     viewer: ViewerModel,
     role: str,

@@ -9,10 +9,11 @@ from magicgui.widgets import create_widget
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import QFormLayout, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from .attach import AnnotationSession, attach, rest_unwatched, session_of
+from .improve_panel import ImprovePanel
 from .model_box import ModelBox
 from .object_panel import ObjectPanel
 from .run_row import RunRow
@@ -20,7 +21,7 @@ from .whole_panel import WholeImagePanel
 
 
 class SegmentAnythingDock(QWidget):
-    """Image, model, the current object, and whole-image segmentation.
+    """Image, model, the current object, whole-image segmentation, and the model's improvement.
 
     ``session`` is the annotation session of the chosen image, None while there is no image.
     """
@@ -35,12 +36,14 @@ class SegmentAnythingDock(QWidget):
         self.run_row = RunRow()
         self.object_panel = ObjectPanel()
         self.whole_panel = WholeImagePanel()
+        self.improve_panel = ImprovePanel(self.viewer)
         self._lay_out()
         self.image_box.changed.connect(self._on_image)
         self.model_box.chosen.connect(self._on_model)
         self.run_row.chosen.connect(self._on_model)
         self.whole_panel.start.clicked.connect(self._on_auto_mask)
         self.whole_panel.stop.clicked.connect(self._on_stop)
+        self.improve_panel.model_made.connect(self.model_box.offer)
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -50,14 +53,27 @@ class SegmentAnythingDock(QWidget):
         form.addRow("Model", self.model_box)
         form.addRow("Precision", self.run_row)
         form.addRow(self.run_row.line)
-        layout = QVBoxLayout(self)
+        content = QWidget()
+        layout = QVBoxLayout(content)
         layout.setContentsMargins(8, 6, 8, 6)
         layout.setSpacing(6)
         layout.addLayout(form)
         layout.addWidget(self.object_panel)
         layout.addWidget(self.whole_panel)
+        layout.addWidget(self.improve_panel)
         layout.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
         self.setMinimumWidth(270)
+        # Once the section has its room, so that there is something to scroll to.
+        show = lambda: scroll.ensureWidgetVisible(self.improve_panel)  # noqa: E731
+        self.improve_panel.grew.connect(lambda: QTimer.singleShot(0, show))
 
     # napari calls this when layers come, go or are renamed, once the widget is docked
     def reset_choices(self, event: Any = None) -> None:
@@ -68,6 +84,7 @@ class SegmentAnythingDock(QWidget):
         """
         before = self.image_box.value
         self.image_box.reset_choices(event)
+        self.improve_panel.sources.refresh()
         if self.image_box.value is not before:
             self._on_image(self.image_box.value)
             return
@@ -90,6 +107,7 @@ class SegmentAnythingDock(QWidget):
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is None:
                 self._follow(None)
+                self.improve_panel.close_run()
                 rest_unwatched(self.viewer)
             else:
                 self.reset_choices()
@@ -121,6 +139,7 @@ class SegmentAnythingDock(QWidget):
             self.session.controller.closed.disconnect(self._on_closed)
         self.session = session
         self.object_panel.session = session
+        self.improve_panel.follow(session)
         if session is not None:
             session.controller.activate()
             session.controller.changed.connect(self._refresh)
@@ -166,6 +185,7 @@ class SegmentAnythingDock(QWidget):
             return
         self._show_choice(session)
         self._show_running(session)
+        self.improve_panel.refresh()
         state = session.controller.session
         self.whole_panel.show_status(state.status, busy=state.is_busy, can_start=True)
         model = session.controller.engine.at_hand.model

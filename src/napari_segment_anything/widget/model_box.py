@@ -7,7 +7,7 @@ from pathlib import Path
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog
 
-from ..zoo import download, registry
+from ..zoo import download, own_models, registry
 
 BROWSE = "Checkpoint file…"
 
@@ -25,6 +25,8 @@ class ModelBox(QComboBox):
             index = self.count() - 1
             self.setItemData(index, f"{entry.title}. Licence: {entry.licence}.", 3)  # tooltip
         self.addItem(BROWSE, "")
+        for path in own_models.own_models():
+            self.offer(str(path))
         self._last = 0
         self.setToolTip("nano is built in; the others are downloaded when they are first used")
         self.activated.connect(self._on_activated)
@@ -36,13 +38,20 @@ class ModelBox(QComboBox):
 
     def show_model(self, name: str) -> None:
         """Show ``name`` as chosen, without telling anybody."""
-        index = self.findData(name)
+        self.setCurrentIndex(self.offer(name))
+        self._last = self.currentIndex()
+
+    def offer(self, name: str) -> int:
+        """Have ``name`` among the choices; returns its place."""
+        index = int(self.findData(name))
         if index < 0:
-            index = self.count() - 1
-            self.insertItem(index, Path(name).name, name)
+            index = int(self.count()) - 1
+            path = Path(name)
+            is_own = path.parent == own_models.own_folder()
+            self.insertItem(index, f"{path.stem} (improved)" if is_own else path.name, name)
             self.setItemData(index, name, 3)
-        self.setCurrentIndex(index)
-        self._last = index
+            self._last = self.currentIndex()
+        return index
 
     def _on_activated(self, index: int) -> None:
         if self.itemData(index) == "":

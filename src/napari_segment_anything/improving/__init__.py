@@ -1,0 +1,1 @@
+"""A model learns from a person's labels, in a process beside the annotation."""
