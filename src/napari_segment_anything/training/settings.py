@@ -97,8 +97,8 @@ class FitSettings:
     dense_weight: float = _setting(
         1.0,
         label="Dense head",
-        help="Weight of the loss of a model's dense head, which finds objects in whole images. With "
-        "0 nothing is said of background: right where not every object is labelled.",
+        help="Weight of the loss of a model's dense head, which finds objects in whole images. "
+        "With 0 nothing is said of background: right where not every object is labelled.",
         min=0.0,
         max=100.0,
     )
