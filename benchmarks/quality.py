@@ -1,12 +1,17 @@
-"""How good are the masks? Clicks and boxes on held-out images, per image kind.
+"""How good are the masks? A model on held-out images, per image kind.
 
-    python benchmarks/quality.py --data FOLDER [--model nano] [--limit N] [--auto] [--json FILE]
+    python benchmarks/quality.py --data FOLDER [--model nano] [--limit N] [--json FILE]
+                                 [--auto | --corrupt | --empty N]
 
 FOLDER holds images/, labels/ and split.csv. Every object of the chosen split is prompted alone:
 by one click at its centre (the pixel farthest from its border), by its tight box, and by the
 centre click with one to three corrections at the middle of the largest error. The mask is the
-candidate with the highest predicted IoU; means are over all objects pooled. With --auto the whole
-images are segmented with the default settings instead: AP = TP / (TP + FP + FN), pooled.
+candidate with the highest predicted IoU; means are over all objects pooled.
+
+--auto segments the whole images instead, with the model's own settings, from a plain grid of
+32 x 32 prompts, and by Otsu's threshold with a watershed: AP = TP / (TP + FP + FN), pooled.
+--corrupt does both on copies made worse, and shows what is left of the clean images' scores.
+--empty counts what is found in N drawn fields of each kind in which there is nothing.
 """
 
 from __future__ import annotations
@@ -14,166 +19,135 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from napari_segment_anything import (
-    Embedding,
-    MaskPrediction,
-    Model,
-    auto_mask,
-    encode,
-    load_model,
-    predict,
-)
-from napari_segment_anything.training.data import load_folder
+from napari_segment_anything import Model, auto_mask, load_model
+from napari_segment_anything.evaluation.baselines import otsu_watershed, plain_grid
+from napari_segment_anything.evaluation.corruptions import CORRUPTIONS, corrupted
+from napari_segment_anything.evaluation.empty_fields import FIELDS, empty_field
+from napari_segment_anything.evaluation.evaluate import Plan, evaluate_image
+from napari_segment_anything.evaluation.instances import InstanceScores, pooled
+from napari_segment_anything.evaluation.matching import Overlaps, overlaps_of
+from napari_segment_anything.evaluation.report import table
+from napari_segment_anything.evaluation.summary import pooled_prompts, summarised
+from napari_segment_anything.inference.preprocess import to_rgb8
+from napari_segment_anything.io.labelled import LabelledFile, LabelledImage, labelled_files
+from napari_segment_anything.training.data import image_kind
 
 CORRECTIONS = 3
-PROMPTS = ("centre click", "tight box", *(f"+ {n} corrections" for n in range(1, CORRECTIONS + 1)))
+Rows = list[dict[str, Any]]
+Files = list[LabelledFile]
 
 
-@dataclass(frozen=True)
-class ObjectScore:
-    """IoU of each prompt of `PROMPTS` for one object, and |predicted - true| of its first click."""
-
-    kind: str
-    iou: tuple[float, ...]
-    rating_error: float
+def by_kind(files: Files) -> Iterator[tuple[tuple[str, str], LabelledImage]]:
+    """Each image with the groups it counts in: its kind, and all."""
+    for file in files:
+        image = file.read()
+        yield (image_kind(to_rgb8(image.pixels)), "all"), image
 
 
-def centre_of(mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """(x, y) of the pixel of ``mask`` farthest from its border; the image's edge is a border."""
-    y, x = np.nonzero(mask)
-    low = (y.min(), x.min())
-    part = np.pad(mask[low[0] : y.max() + 1, low[1] : x.max() + 1], 1)
-    depth = ndimage.distance_transform_edt(part)
-    row, col = np.unravel_index(int(depth.argmax()), depth.shape)
-    return float(col - 1 + low[1]), float(row - 1 + low[0])
+def in_order(groups: Mapping[str, Any]) -> list[str]:
+    return sorted(groups, key=lambda kind: (kind == "all", kind))
 
 
-def iou_of(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """IoU of two masks of the same shape."""
-    union = int((a | b).sum())
-    return float((a & b).sum() / union) if union else 1.0
+def methods(model: Model) -> dict[str, Callable[[NDArray[Any]], NDArray[np.int32]]]:
+    """Name -> pixels to labels."""
+    return {
+        f"{model.name}, own settings": lambda pixels: auto_mask(model, pixels)[0],
+        f"{model.name}, plain 32 x 32 grid": lambda pixels: plain_grid(model, pixels),
+        "Otsu + watershed": otsu_watershed,
+    }
 
 
-def best_of(prediction: MaskPrediction) -> tuple[NDArray[np.bool_], float, NDArray[np.float32]]:
-    """Mask, predicted IoU and logits of the candidate rated best."""
-    best = int(prediction.iou.argmax())
-    return prediction.masks[best], float(prediction.iou[best]), prediction.logits[best]
-
-
-def score_object(
-    model: Model, embedding: Embedding, true: NDArray[np.bool_], kind: str, corrections: int
-) -> ObjectScore:
-    """All prompts on one object, ``true`` (H, W)."""
-    y, x = np.nonzero(true)
-    box = (x.min(), y.min(), x.max() + 1, y.max() + 1)
-    points, labels = [centre_of(true)], [1]
-    mask, rating, logits = best_of(predict(model, embedding, points, labels))
-    first = iou_of(mask, true)
-    boxed = best_of(predict(model, embedding, box_xyxy=box))[0]
-    ious = [first, iou_of(boxed, true)]
-    for _ in range(corrections):
-        missed, taken = true & ~mask, mask & ~true
-        add = largest_part(missed), largest_part(taken)
-        wanted = int(add[0].sum() >= add[1].sum())
-        error = add[1 - wanted]
-        if error.any():
-            points.append(centre_of(error))
-            labels.append(wanted)
-            mask, _, logits = best_of(predict(model, embedding, points, labels, mask=logits))
-        ious.append(iou_of(mask, true))
-    return ObjectScore(kind, tuple(ious), abs(rating - first))
-
-
-def largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest connected part of a mask."""
-    parts, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    sizes = np.bincount(parts.ravel())[1:]
-    return np.asarray(parts == int(sizes.argmax()) + 1)
-
-
-def score_folder(
-    model: Model, data: Path, split: str, limit: int | None, corrections: int
-) -> Iterator[ObjectScore]:
-    """Scores of every object of the split's images, image by image."""
-    for image in load_folder(data, split)[:limit]:
-        embedding = encode(model, image.raw)
-        for label in np.unique(image.labels):
-            if label:
-                yield score_object(model, embedding, image.labels == label, image.kind, corrections)
-
-
-def matches(found: NDArray[np.integer], true: NDArray[np.integer]) -> NDArray[np.float64]:
-    """IoU of each true object with the found one that it overlaps best, objects in label order."""
-    columns = int(found.max()) + 1
-    pairs = true.astype(np.int64).ravel() * columns + found.ravel()
-    shared = np.bincount(pairs, minlength=(int(true.max()) + 1) * columns).reshape(-1, columns)
-    union = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
-    iou = shared / np.maximum(union, 1)
-    return np.asarray(iou[1:, 1:].max(axis=1, initial=0)[shared[1:].sum(1) > 0])
-
-
-def auto_table(model: Model, data: Path, split: str, limit: int | None) -> list[dict[str, Any]]:
-    """AP at IoU 0.5 and mean AP 0.5:0.9 per image kind; above 0.5 matches are one to one."""
-    thresholds = np.arange(0.5, 0.91, 0.05)
-    hits: dict[str, list[Any]] = {}
-    for image in load_folder(data, split)[:limit]:
-        started = time.perf_counter()
-        found, _ = auto_mask(model, image.raw)
-        seconds = time.perf_counter() - started
-        best = matches(found, image.labels)
-        true_positives = (best[:, None] > thresholds).sum(axis=0)
-        counts = [true_positives, int(found.max()), len(best), seconds]
-        for kind in (image.kind, "all"):
-            hits.setdefault(kind, []).append(counts)
+def prompt_table(model: Model, files: Files, corrections: int) -> Rows:
+    """Mean IoU of each prompt, and how far off the first click's predicted IoU is."""
+    plan = Plan(clicks=corrections + 1, box_rounds=1, auto=False)
+    groups: dict[str, list[Any]] = {}
+    for kinds, image in by_kind(files):
+        scores = evaluate_image(model, image, plan)
+        for kind in kinds:
+            groups.setdefault(kind, []).extend(scores.objects)
     rows = []
-    for kind in sorted(hits, key=lambda k: (k == "all", k)):
-        positives, found_count, true_count, seconds = (
-            sum(c[i] for c in hits[kind]) for i in range(4)
-        )
-        ap = positives / (found_count + true_count - positives)
-        rows.append(
-            {
-                "images": kind,
-                "objects": true_count,
-                "found": found_count,
-                "AP 0.5": round(float(ap[0]), 4),
-                "mean AP 0.5:0.9": round(float(ap.mean()), 4),
-                "seconds an image": round(seconds / len(hits[kind]), 2),
-            }
-        )
+    for kind in in_order(groups):
+        scores = pooled_prompts(groups[kind])
+        row = {"images": kind, "objects": scores.objects, "centre click": scores.click_iou[0]}
+        row["tight box"] = scores.box_iou[0]
+        row |= {f"+ {n} corrections": scores.click_iou[n] for n in range(1, corrections + 1)}
+        rows.append(row | {"abs. error of predicted IoU": scores.calibration.mean_error})
     return rows
 
 
-def table_of(scores: list[ObjectScore]) -> list[dict[str, Any]]:
-    """A row per image kind and one for all: objects, mean IoU of each prompt, rating error."""
+def auto_table(model: Model, files: Files) -> Rows:
+    """Whole images by each method: objects, AP, SBD, AJI and time."""
+    groups: dict[str, dict[str, list[tuple[Overlaps, float]]]] = {}
+    for kinds, image in by_kind(files):
+        for method, segment in methods(model).items():
+            started = time.perf_counter()
+            found = segment(image.pixels)
+            seconds = time.perf_counter() - started
+            answer = overlaps_of(found, image.labels), seconds
+            for kind in kinds:
+                groups.setdefault(kind, {}).setdefault(method, []).append(answer)
     rows = []
-    for kind in [*sorted({s.kind for s in scores}), "all"]:
-        chosen = [s for s in scores if kind in (s.kind, "all")]
-        means = np.mean([s.iou for s in chosen], axis=0)
-        row: dict[str, Any] = {"images": kind, "objects": len(chosen)}
-        row |= {p: round(float(m), 4) for p, m in zip(PROMPTS, means, strict=False)}
-        row["|predicted - true| IoU"] = round(float(np.mean([s.rating_error for s in chosen])), 4)
+    for kind in in_order(groups):
+        for method, answers in groups[kind].items():
+            overlaps, seconds = zip(*answers, strict=True)
+            head = {"images": kind, "method": method}
+            time_taken = {"seconds an image": float(np.mean(seconds))}
+            rows.append(head | auto_cells(pooled(overlaps)) | time_taken)
+    return rows
+
+
+def auto_cells(scores: InstanceScores) -> dict[str, Any]:
+    return {
+        "objects": scores.true,
+        "found": scores.found,
+        "AP 0.5": scores.average_precision[0.5],
+        "mean AP 0.5:0.9": scores.mean_ap,
+        "SBD": scores.sbd,
+        "AJI": scores.aji,
+    }
+
+
+def corrupt_table(model: Model, files: Files) -> Rows:
+    """First click, box and whole images on each corruption, and as a part of the clean scores."""
+    plan = Plan(clicks=1, box_rounds=1)
+    images = [file.read() for file in files]
+    rows: Rows = []
+    for name in ("clean", *CORRUPTIONS):
+        worse = images if name == "clean" else [corrupted(image, name) for image in images]
+        scores = summarised([evaluate_image(model, image, plan) for image in worse])
+        if scores.prompts is None or scores.whole is None:
+            raise SystemExit("Expected images with objects, found none.")
+        values = {
+            "centre click": scores.prompts.click_iou[0],
+            "tight box": scores.prompts.box_iou[0],
+            "AP 0.5": scores.whole.average_precision[0.5],
+            "mean AP 0.5:0.9": scores.whole.mean_ap,
+        }
+        row: dict[str, Any] = {"images": name, "objects": scores.prompts.objects}
+        for what, value in values.items():
+            clean = rows[0][what] if rows else value
+            row |= {what: value, f"{what}, of clean": value / clean if clean else 1.0}
         rows.append(row)
     return rows
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The rows as a Markdown table."""
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join(str(row[n]) for n in names) + " |" for row in rows]
-    return "\n".join(lines)
+def empty_table(model: Model, count: int) -> Rows:
+    """False objects an image, by kind of field and method."""
+    rows = []
+    for kind in FIELDS:
+        row: dict[str, Any] = {"empty field": kind, "images": count}
+        for method, segment in methods(model).items():
+            found = [segment(empty_field(kind, seed)).max() for seed in range(count)]
+            row[method] = float(np.mean(found))
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
@@ -183,21 +157,28 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--split", default="val")
     parser.add_argument("--limit", type=int, help="first N images only")
-    parser.add_argument("--auto", action="store_true", help="segment whole images")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--auto", action="store_true", help="segment whole images")
+    mode.add_argument("--corrupt", action="store_true", help="images made worse, against clean")
+    mode.add_argument("--empty", type=int, metavar="N", help="N empty fields of each kind")
     parser.add_argument("--corrections", type=int, default=CORRECTIONS)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     args = parser.parse_args()
     model = load_model(args.model, precision=args.precision)
     started = time.perf_counter()
+    files = labelled_files(args.data, split=args.split)[: args.limit]
     if args.auto:
-        rows = auto_table(model, args.data, args.split, args.limit)
+        rows = auto_table(model, files)
+    elif args.corrupt:
+        rows = corrupt_table(model, files)
+    elif args.empty:
+        rows = empty_table(model, args.empty)
     else:
-        scores = score_folder(model, args.data, args.split, args.limit, args.corrections)
-        rows = table_of(list(scores))
+        rows = prompt_table(model, files, args.corrections)
     seconds = time.perf_counter() - started
     print(f"{model.name} {model.digest[:12]} {model.precision} on {args.split}, {seconds:.0f} s\n")
-    print(markdown(rows))
+    print(table(rows))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
 

@@ -305,6 +305,28 @@ def test_settings_are_settled_by_model_and_device():
     assert FitSettings(corrections=3).settled(is_square=True, on_gpu=True).corrections == 3
 
 
+def test_the_saved_weights_are_the_mean_of_those_of_the_steps(files, tmp_path):
+    ends = {}
+    for average in (0.0, 0.5):
+        folder = tmp_path / str(average)
+        settings = quick(average=average, steps=2, validate_every=1)
+        fit(files["vit"], labelled(), folder=folder, settings=settings)
+        state = torch.load(folder / "state.pt", weights_only=True)["learner"]
+        ends[average] = weights(folder / "last.safetensors"), state["weights"]
+    name = "mask_decoder.iou_token.weight"
+    assert torch.equal(ends[0.0][0][name], ends[0.0][1][name])
+    assert torch.equal(ends[0.5][1][name], ends[0.0][1][name])  # averaging changes no step
+    one = quick(average=0.0, steps=2, validate_every=1)
+    with pytest.raises(Stop):
+        at_one = stopping_at(1)
+        fit(files["vit"], labelled(), folder=tmp_path / "1", settings=one, progress=at_one)
+    start, first = weights(files["vit"])[name], weights(tmp_path / "1" / "last.safetensors")[name]
+    mean = start  # kept at first: 1 / 10, then 2 / 11
+    for kept, newest in ((1 / 10, first), (2 / 11, ends[0.0][0][name])):
+        mean = kept * mean + (1 - kept) * newest
+    torch.testing.assert_close(ends[0.5][0][name], mean)
+
+
 def test_losses_that_go_back_one_by_one_give_the_gradient_of_their_sum():
     torch.manual_seed(0)
     x = torch.randn(3, 4, requires_grad=True)

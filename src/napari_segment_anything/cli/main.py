@@ -11,6 +11,7 @@ from .. import __version__
 from ..config import ModelChoice
 from .evaluating import evaluate
 from .options import HELP, with_settings
+from .training import train
 
 DEFAULT = ModelChoice()
 app = typer.Typer(
@@ -70,6 +71,7 @@ def segment(
 
 
 app.command()(evaluate)
+app.command()(train)
 
 
 @app.command()

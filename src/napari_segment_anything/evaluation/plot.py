@@ -49,6 +49,7 @@ def draw(evaluation: Evaluation, title: str) -> Figure:
     for number, (draw_panel, scores) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)
         draw_panel(axes, scores)
+        axes.title.set_fontsize("medium")
         axes.set_ylim(0, 1)
         axes.grid(alpha=0.3)
     return figure

@@ -90,8 +90,8 @@ class FitSettings:
     mask_loss: str = _setting(
         "auto",
         label="Mask loss",
-        help="focal: focal and Dice loss, 20 : 1, for a ViT by default. balanced: cross entropy by "
-        "object size and Dice, for nano by default.",
+        help="focal: focal and Dice loss, 20 : 1. balanced: cross entropy by object size and Dice. "
+        "auto: focal for a ViT, balanced for nano.",
         choices=MASK_LOSSES,
     )
     dense_weight: float = _setting(
@@ -133,6 +133,14 @@ class FitSettings:
     )
     clip_norm: float = _setting(
         1.0, label="Clip norm", help="Longest gradient of an update.", min=1e-3, max=1e6
+    )
+    average: float = _setting(
+        0.98,
+        label="Average",
+        help="Part of their mean that the validated and saved weights keep at each step, once it "
+        "has taken in a few; 0 takes the newest weights.",
+        min=0.0,
+        max=0.9999,
     )
     lora_rank: int = _setting(8, label="LoRA rank", help="Channels of an adapter.", min=1, max=256)
     recompute: bool = _setting(
