@@ -55,7 +55,7 @@ class Machine:
         """Minutes' worth."""
         if self.on_gpu:
             return 500
-        return 100 if self.is_vit else 300
+        return 100 if self.is_vit else 200
 
 
 def settings_for(
