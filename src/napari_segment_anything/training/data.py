@@ -63,11 +63,16 @@ class Crop:
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How crops are drawn; ``zoom_spread`` is the deviation of log2 of the zoom."""
+    """How crops are drawn; ``zoom_spread`` is the deviation of log2 of the zoom.
+
+    ``synthetic_part`` of them are of drawn images; ``changed_part`` get another microscope's light,
+    focus and noise, the rest is left as taken, so that usual images are learnt best.
+    """
 
     side_px: int = 384
     zoom_spread: float = 0.5
-    synthetic_part: float = 0.3
+    synthetic_part: float = 0.2
+    changed_part: float = 0.6
 
 
 def cut_crop(
@@ -159,7 +164,9 @@ class CropBatches(Dataset[Crop]):
             source = self.real[int(rng.choice(len(self.real), p=self._shares))]
         crop = cut_crop(source, rng, self.settings)
         image, inside, labels = flip_and_turn(rng, crop.image, crop.inside, crop.labels)
-        return Crop(augment_pixels(rng, image) * inside, inside, labels)
+        if rng.random() < self.settings.changed_part:
+            image = augment_pixels(rng, image) * inside
+        return Crop(image, inside, labels)
 
 
 def _pool_size(index: int) -> tuple[int, int]:
