@@ -1,9 +1,9 @@
 """The training process seen from beside it: started, listened to, stopped, ended for good.
 
-A process of its own rather than a thread: Python's lock and torch's threads stay the window's, a
-step of half a minute can be ended at once, and all memory goes back whatever happens. It is
-started as a command, not forked or spawned by `multiprocessing`, which would run a script's or a
-notebook's main module again.
+A process of its own rather than a thread: a step of half a minute can be ended at once, all memory
+goes back whatever happens, and running out of it does not take the annotation down. It is started
+as a command, not forked or spawned by `multiprocessing`, which would run a script's or a notebook's
+main module again.
 """
 
 from __future__ import annotations
