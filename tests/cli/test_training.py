@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from napari_segment_anything import load_model
 from napari_segment_anything.cli import training
 from napari_segment_anything.cli.main import app
+from napari_segment_anything.training import run
 from napari_segment_anything.training.learner import Learner
 from napari_segment_anything.training.settings import FitSettings
 
@@ -31,12 +32,14 @@ OPTIONS = {
 RUN = [word for name, value in OPTIONS.items() for word in (f"--{name}", str(value))]
 
 
+@pytest.fixture(autouse=True)
+def _no_plots(monkeypatch):
+    monkeypatch.setattr(run, "write_curves", lambda *_: False)
+
+
 @pytest.fixture
 def call():
-    def run(*arguments):
-        return CliRunner().invoke(app, [str(a) for a in arguments])
-
-    return run
+    return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture
