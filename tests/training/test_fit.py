@@ -271,6 +271,19 @@ def test_what_cannot_be_trained_says_why(files, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_that_diverges_says_so(files, tmp_path, monkeypatch):
+    pass_back = Learner._pass_back
+
+    def poisoned(learner, *arguments):
+        loss = pass_back(learner, *arguments)
+        return float("nan") if learner.step == 3 else loss
+
+    monkeypatch.setattr(Learner, "_pass_back", poisoned)
+    with pytest.raises(RuntimeError, match="finite loss at step 4, got nan"):
+        fit(files["conv"], labelled(), folder=tmp_path, settings=quick())
+    assert not [f for f in weights(tmp_path / "last.safetensors").values() if f.isnan().any()]
+
+
 def test_nano_s_kind_is_not_exported(runs, tmp_path):
     result = runs("conv", "decoder")
     assert result.exported is None and not (result.best.parent / "model.pth").exists()
