@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from tests.improving.fake_run import FakeRun
 
 from napari_segment_anything.improving.improvement import Improvement, Phase
+from napari_segment_anything.viewer.annotated import LayerPair, job_for
 from napari_segment_anything.widget import improve_panel
 
 LEFT = Qt.MouseButton.LeftButton
@@ -133,6 +135,16 @@ def test_closing_the_dock_ends_the_training(ready, runs, opened):
     viewer.window.remove_dock_widget(next(iter(viewer.window._wrapped_dock_widgets.values())))
     assert runs[0].ended == 1 and not panel._timer.isActive()
     assert not panel.sources.sources and panel.sources.default is None
+
+
+def test_a_panel_that_is_destroyed_ends_the_training(runs, qtbot):
+    viewer = ViewerModel()
+    labels = viewer.add_labels(np.arange(100, dtype=np.int32).reshape(10, 10))
+    image = viewer.add_image(np.zeros((10, 10)))
+    panel = improve_panel.ImprovePanel(viewer)
+    panel.improvement.start(job_for("nano", [LayerPair(image, labels)], viewer.dims, {}), "x")
+    panel.deleteLater()
+    qtbot.waitUntil(lambda: runs[0].ended == 1)
 
 
 def test_what_can_be_learned_from(ready, opened, runs, monkeypatch, tmp_path):

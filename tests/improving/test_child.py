@@ -12,7 +12,7 @@ from PIL import Image
 from tests.improving.test_split import squares
 
 from napari_segment_anything.improving.child import improve, part_with_objects, read_folder
-from napari_segment_anything.improving.job import NEWS, SAMPLE, Job
+from napari_segment_anything.improving.job import NEWS, Job
 from napari_segment_anything.improving.tools import Step, Stopped
 
 
@@ -82,7 +82,7 @@ def test_reports_from_the_split_to_the_result(tmp_path):
     result = {"best": str(tmp_path / "fit" / "0.9"), "before": [0.5] * 2, "after": [0.9] * 2}
     assert said[-1] == {"kind": "result", **result}
     assert tools.settings == {"device": "cpu", "steps": 3}
-    assert np.asarray(Image.open(tmp_path / SAMPLE)).mean() == 200
+    assert np.asarray(Image.open(steps[0]["sample"])).mean() == 200
 
 
 @pytest.mark.parametrize(("at", "best"), [(1, True), (0, False)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import time
@@ -74,6 +75,17 @@ def test_the_log_tells_how_it_ended(tmp_path):
     run = started(tmp_path, FAILS)
     until(lambda: not run.is_running())
     assert run.log() == "first\nno reason\nexit status 1"
+    run.end()
+
+
+def test_what_killed_trainings_left_is_removed_after_a_day(tmp_path):
+    for name, age_s in ((".run-old", 90_000), (".run-new", 10)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "news.jsonl").write_text("{}")
+        os.utime(tmp_path / name / "news.jsonl", (time.time() - age_s,) * 2)
+    run = started(tmp_path, FAILS)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {".run-new", run.folder.name}
     run.end()
 
 

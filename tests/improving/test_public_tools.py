@@ -7,13 +7,14 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.improving.test_child import reports
 from tests.training.runs import labelled, quick, random_file
 
 from napari_segment_anything import load_model
 from napari_segment_anything.evaluation.evaluate import Plan, evaluate_image
 from napari_segment_anything.improving.child import improve
-from napari_segment_anything.improving.improvement import Course, Improvement, Phase
+from napari_segment_anything.improving.improvement import Improvement, Phase
 from napari_segment_anything.improving.job import Job
 from napari_segment_anything.improving.process import TrainingProcess
 from napari_segment_anything.improving.tools import PublicTools, Step, Stopped
@@ -91,15 +92,31 @@ def test_settings_suit_model_and_machine():
     assert FitSettings(**settings_for(nano, ALL, 7, all_labelled=True, device="cpu")).dense_weight
 
 
-def test_a_whole_improvement_in_a_process_of_its_own(conv, tmp_path, monkeypatch):
-    monkeypatch.setenv("NAPARI_SEGMENT_ANYTHING_CACHE", str(tmp_path))
-    improvement = Improvement(lambda job: TrainingProcess(job, tmp_path / "improved"))
-    improvement.start(Job(conv, (IMAGES,), (), settings()), "disks")
+def improved_in_a_process(job, root):
+    improvement = Improvement(lambda job: TrainingProcess(job, root))
+    improvement.start(job, "disks")
     while improvement.is_running:
         improvement.tick()
         threading.Event().wait(0.05)
-    assert improvement.phase is Phase.DONE, improvement.message
-    assert improvement.course.step == 2 and improvement.course != Course()
-    assert improvement.outcome.verdict.objects == 3
-    left = list((tmp_path / "improved").iterdir())
-    assert len(left) == (improvement.outcome.new is not None)
+    return improvement
+
+
+def test_the_command_reads_a_folder_and_says_what_is_wrong_with_it(conv, tmp_path):
+    for part, array in (("images", IMAGES[0].pixels), ("labels", IMAGES[0].labels)):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        Image.fromarray(array.astype(np.uint16)).save(tmp_path / "data" / part / "a.png")
+    root = tmp_path / "improved"
+    ended = improved_in_a_process(Job(conv, (), (tmp_path / "data",), settings()), root)
+    assert ended.phase is Phase.FAILED and not list(root.iterdir())
+    assert ended.message.startswith("Expected at least 5 labelled objects, got 3")
+
+
+@pytest.mark.slow
+def test_a_whole_improvement_in_a_process_of_its_own(conv, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_SEGMENT_ANYTHING_CACHE", str(tmp_path))
+    root = tmp_path / "improved"
+    ended = improved_in_a_process(Job(conv, (IMAGES,), (), settings()), root)
+    assert ended.phase is Phase.DONE, ended.message
+    assert ended.course.step == 2 and ended.course.sample is None
+    assert ended.outcome.verdict.objects == 3
+    assert len(list(root.iterdir())) == (ended.outcome.new is not None)

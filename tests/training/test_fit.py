@@ -17,8 +17,8 @@ from napari_segment_anything.training.validation import Score, Validator
 from napari_segment_anything.zoo.checkpoint import read_checkpoint
 from napari_segment_anything.zoo.export import export_weights
 
-WAYS = [("conv", "decoder"), ("vit", "decoder"), ("vit", "lora"), ("vit", "all")]
-MORE_WAYS = [*WAYS, ("conv", "all"), ("tiny_vit", "lora")]
+WAYS = [("conv", "decoder"), ("vit", "lora"), ("vit", "all")]
+MORE_WAYS = [*WAYS, ("vit", "decoder"), ("conv", "all"), ("tiny_vit", "lora")]
 
 
 class Stop(Exception):
@@ -95,7 +95,7 @@ def test_both_checkpoints_load_and_answer(runs, kind, what):
 
 
 def test_numbers_of_a_run(runs):
-    result = runs("vit", "decoder")
+    result = runs("conv", "decoder")
     assert [line["step"] for line in result.history] == list(range(7))
     scored = [line["step"] for line in result.history if "score" in line]
     assert scored == [0, 2, 4, 6]
@@ -112,6 +112,7 @@ def test_numbers_of_a_run(runs):
 def test_the_card_says_what_was_done(runs, files):
     card = json.loads(read_checkpoint(runs("vit", "lora").last).metadata["card"])
     assert card["description"] == "random_vit, trained on 2 images for 6 steps"
+    assert card["name"] == runs("vit", "lora").last.parent.name
     assert card["base_model"]["digest"] == read_checkpoint(files["vit"]).digest
     assert card["settings"]["what"] == "lora" and card["settings"]["mask_loss"] == "focal"
     assert card["data"]["train images"] == 2 and card["data"]["validation images"] == 0
@@ -163,11 +164,11 @@ def without_times(history):
 
 
 def test_a_finished_run_is_not_repeated(runs, files):
-    whole = runs("vit", "decoder")
+    whole = runs("conv", "decoder")
     seen = []
     settings = quick(what="decoder", drop_path=0.3, cached_crops=None)
     again = fit(
-        files["vit"],
+        files["conv"],
         labelled(),
         folder=whole.best.parent,
         settings=settings,
@@ -177,13 +178,13 @@ def test_a_finished_run_is_not_repeated(runs, files):
 
 
 def test_another_run_is_refused(runs, files):
-    folder = runs("vit", "decoder").best.parent
+    folder = runs("conv", "decoder").best.parent
     settings = quick(what="decoder", drop_path=0.3, cached_crops=None)
     with pytest.raises(ValueError, match=r"learning_rate was 0\.01, is 0\.02"):
         other = quick(what="decoder", drop_path=0.3, cached_crops=None, learning_rate=0.02)
-        fit(files["vit"], labelled(), folder=folder, settings=other)
+        fit(files["conv"], labelled(), folder=folder, settings=other)
     with pytest.raises(ValueError, match="train data was"):
-        fit(files["vit"], labelled(seed=5), folder=folder, settings=settings)
+        fit(files["conv"], labelled(seed=5), folder=folder, settings=settings)
     with pytest.raises(ValueError, match="base digest was"):
         fit(files["tiny_vit"], labelled(), folder=folder, settings=settings)
 
@@ -269,6 +270,19 @@ def test_what_cannot_be_trained_says_why(files, tmp_path):
     with pytest.raises(ValueError, match="fp16; that needs CUDA"):
         fit(files["vit"], labelled(), folder=tmp_path, settings=quick(precision="fp16"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_diverges_says_so(files, tmp_path, monkeypatch):
+    pass_back = Learner._pass_back
+
+    def poisoned(learner, *arguments):
+        loss = pass_back(learner, *arguments)
+        return float("nan") if learner.step == 3 else loss
+
+    monkeypatch.setattr(Learner, "_pass_back", poisoned)
+    with pytest.raises(RuntimeError, match="finite loss at step 4, got nan"):
+        fit(files["conv"], labelled(), folder=tmp_path, settings=quick())
+    assert not [f for f in weights(tmp_path / "last.safetensors").values() if f.isnan().any()]
 
 
 def test_nano_s_kind_is_not_exported(runs, tmp_path):

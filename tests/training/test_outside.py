@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from tests.training.runs import labelled, quick, random_file
 
-from napari_segment_anything.training import curves, precision
+from napari_segment_anything.training import curves, precision, run
 from napari_segment_anything.training.fit import fit
 from napari_segment_anything.training.precision import pick_training_precision
 
@@ -66,6 +66,14 @@ def test_curves(tmp_path):
         assert picture.width > 500
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
     assert curves.write_curves(path, [{"step": 0, "score": 0.1}], "a start")
+
+
+def test_a_run_leaves_a_plot(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(run, "write_curves", curves.write_curves)
+    file = random_file(tmp_path, "conv")
+    result = fit(file, labelled(), folder=tmp_path / "run", settings=quick(steps=1))
+    assert (result.best.parent / "curves.png").stat().st_size > 5000
 
 
 def test_without_matplotlib_there_are_none(tmp_path, monkeypatch):

@@ -94,7 +94,7 @@ class _Watch:
             self._told = now
             sample = None
             if step.sample is not None:
-                sample = self._reporter.draw(step.sample[self._part])
+                sample = self._reporter.draw(step.sample[self._part], step.step)
             facts = {"step": step.step, "steps": step.steps, "loss": step.loss}
             self._reporter.tell("step", **facts, score=step.score, sample=sample)
         if self._stop.is_set():

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..io.labelled import LabelledImage
-from ..io.writing import whole_file
 
 NEWS = "news.jsonl"
-SAMPLE = "sample.png"
 _TABLE = "job.json"
 
 
@@ -80,9 +78,8 @@ class Reporter:
         with (self._folder / NEWS).open("a") as stream:
             stream.write(json.dumps({"kind": kind, **facts}) + "\n")
 
-    def draw(self, picture: NDArray[np.uint8]) -> str:
-        """Put a picture, (H, W, 3), in the place of the last one; its path."""
-        path = self._folder / SAMPLE
-        with whole_file(path) as partial:
-            Image.fromarray(picture).save(partial, format="png")
+    def draw(self, picture: NDArray[np.uint8], step: int) -> str:
+        """Keep a picture, (H, W, 3), of a step; its path. Nobody reads it before it is whole."""
+        path = self._folder / f"sample-{step}.png"
+        Image.fromarray(picture).save(path)
         return str(path)

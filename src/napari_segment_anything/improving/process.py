@@ -1,9 +1,9 @@
 """The training process seen from beside it: started, listened to, stopped, ended for good.
 
-A process of its own rather than a thread: Python's lock and torch's threads stay the window's, a
-step of half a minute can be ended at once, and all memory goes back whatever happens. It is
-started as a command, not forked or spawned by `multiprocessing`, which would run a script's or a
-notebook's main module again.
+A process of its own rather than a thread: a step of half a minute can be ended at once, all memory
+goes back whatever happens, and running out of it does not take the annotation down. It is started
+as a command, not forked or spawned by `multiprocessing`, which would run a script's or a notebook's
+main module again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,11 @@ from .job import NEWS, Job
 PROGRAM = ("-P", "-m", "napari_segment_anything.improving.child")
 LOG = "log.txt"
 STOP = b"stop\n"
+PREFIX = ".run-"
 END_WITHIN_S = 5.0
+FORGOTTEN_AFTER_S = 24 * 3600
+"""A training reports far more often; one that was killed together with napari never again."""
+
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _WINDOWS_FLAGS = ("BELOW_NORMAL_PRIORITY_CLASS", "CREATE_NO_WINDOW")
 
@@ -61,7 +66,8 @@ class TrainingProcess:
             OSError: the folder or the process cannot be made.
         """
         root.mkdir(parents=True, exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(prefix=".run-", dir=root))
+        _remove_forgotten(root)
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
         self._read_up_to = 0
         try:
             job.write(self.folder)
@@ -112,6 +118,16 @@ class TrainingProcess:
         log = self.folder / LOG
         text = log.read_text("utf-8", "replace").rstrip() if log.is_file() else ""
         return f"{text}\nexit status {self._process.poll()}".lstrip()
+
+
+def _remove_forgotten(root: Path) -> None:
+    """Remove the folders of processes that could not do it themselves."""
+    for folder in root.glob(f"{PREFIX}*"):
+        news = folder / NEWS
+        with suppress(OSError):  # another one has just removed it
+            last = (news if news.is_file() else folder).stat().st_mtime
+            if time.time() - last > FORGOTTEN_AFTER_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment() -> dict[str, str]:

@@ -58,6 +58,8 @@ def base_of(model: Model | str | Path, device: str) -> Base:
     sam.load_state_dict(checkpoint.state_dict, strict=True, assign=True)
     if not sam.is_square:  # convolutions run faster on channels-last tensors
         sam.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    card = json.loads(checkpoint.metadata.get("card", "{}"))
+    metadata = checkpoint.metadata
+    card = json.loads(metadata.get("card", "{}"))
     sam = sam.eval().to(where, torch.float32)
-    return Base(sam, checkpoint.config, name, checkpoint.digest, card, where)
+    known_as = metadata.get("name", name)  # a run's checkpoints are all called best or last
+    return Base(sam, checkpoint.config, known_as, checkpoint.digest, card, where)

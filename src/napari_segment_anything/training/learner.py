@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -120,7 +121,11 @@ class Learner:
                 p.data = data
 
     def run(self) -> Iterator[dict[str, float]]:
-        """Steps from where the run stands to its end; yields the means of what each measured."""
+        """Steps from where the run stands to its end; yields the means of what each measured.
+
+        Raises:
+            RuntimeError: a loss that is no number any more; the last update was the one before.
+        """
         per_step, last = self.settings.accumulate, self.settings.steps
         with closing(self._batches(range(self.step * per_step, last * per_step))) as batches:
             while self.step < last:
@@ -162,6 +167,11 @@ class Learner:
             torch.manual_seed(seed)
             for batch in batches:
                 loss += self._pass_back(batch(), generator, tally)
+        if not math.isfinite(loss):
+            raise RuntimeError(
+                f"Expected a finite loss at step {self.step + 1}, got {loss}; train in another "
+                f"folder at a lower learning rate than {rate:g}, or with precision fp32."
+            )
         if any(p.grad is not None for p in self.trained.values()):  # none without an object
             self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.trained.values(), self.settings.clip_norm)

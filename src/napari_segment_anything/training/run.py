@@ -212,6 +212,7 @@ class Run:
         scored = [line for line in self.history if "score" in line]
         return {
             **self.base.card,
+            "name": self.place.path.name,
             "description": f"{self.base.name}, trained on {count} images for {step} steps",
             "base_model": {"name": self.base.name, "digest": self.base.digest},
             "data": self.data,

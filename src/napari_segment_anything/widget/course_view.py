@@ -7,7 +7,7 @@ from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from ..improving.improvement import Course
-from .curve import Curve
+from .curve import GROUND, Curve
 
 SAMPLE_PX = 160
 
@@ -17,10 +17,13 @@ class CourseView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._sample_path: str | None = None
         self.bar = QProgressBar()
         self.doing = small_print()
         self.curve = Curve()
         self.sample = QLabel()
+        self.sample.setFixedHeight(SAMPLE_PX)  # from the start: what is below must not jump
+        self.sample.setStyleSheet(f"background: {GROUND};")
         self.sample.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.sample.setToolTip("A prediction of the model that is learning")
         layout = QVBoxLayout(self)
@@ -44,12 +47,20 @@ class CourseView(QWidget):
         left = "" if course.seconds_left is None else f", about {in_words(course.seconds_left)}"
         self.doing.setText("Stopping after this step" if is_stopping else course.doing + left)
         self.curve.show_course(course.steps, course.losses, course.scores)
-        pixmap = QPixmap(course.sample) if course.sample is not None else QPixmap()
-        self.sample.setVisible(not pixmap.isNull())
+        self.sample.setVisible(is_running)
+        self._show_sample(course.sample)
+
+    def _show_sample(self, path: str | None) -> None:
+        """Show a picture's file, read once."""
+        if path == self._sample_path:
+            return
+        self._sample_path = path
+        pixmap = QPixmap() if path is None else QPixmap(path)
         if not pixmap.isNull():
             keep = Qt.AspectRatioMode.KeepAspectRatio
             smooth = Qt.TransformationMode.SmoothTransformation
-            self.sample.setPixmap(pixmap.scaled(self.width(), SAMPLE_PX, keep, smooth))
+            pixmap = pixmap.scaled(self.width(), SAMPLE_PX, keep, smooth)
+        self.sample.setPixmap(pixmap)
 
 
 def in_words(seconds: float) -> str:
