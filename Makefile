@@ -39,6 +39,8 @@ bench: $(VENV)/.installed
 bench-quality: $(VENV)/.installed
 	$(BIN)/python benchmarks/quality.py --data $(DATA)
 	$(BIN)/python benchmarks/quality.py --data $(DATA) --auto
+	$(BIN)/python benchmarks/quality.py --data $(DATA) --corrupt --limit 12
+	$(BIN)/python benchmarks/quality.py --data $(DATA) --empty 5
 
 train-nano: $(VENV)/.installed
 	$(BIN)/python -m napari_segment_anything.training.nano --data $(DATA)

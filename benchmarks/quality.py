@@ -78,7 +78,7 @@ def prompt_table(model: Model, files: Files, corrections: int) -> Rows:
         row = {"images": kind, "objects": scores.objects, "centre click": scores.click_iou[0]}
         row["tight box"] = scores.box_iou[0]
         row |= {f"+ {n} corrections": scores.click_iou[n] for n in range(1, corrections + 1)}
-        rows.append(row | {"|predicted - true| IoU": scores.calibration.mean_error})
+        rows.append(row | {"abs. error of predicted IoU": scores.calibration.mean_error})
     return rows
 
 

@@ -15,6 +15,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # Distributions whose module has another name.
 MODULES = {"pillow": "PIL", "scikit-image": "skimage"}
 
+# An extra, and the only file that may import what it brings.
+OPTIONAL = {"plot": "evaluation/plot.py"}
+
 
 def imported(path: Path) -> set[str]:
     """Top-level names of everything that a file imports from outside the package."""
@@ -38,9 +41,18 @@ def rooms() -> set[str]:
     return inside - {"__init__"}
 
 
+def declared_as(dependencies: list[str]) -> set[str]:
+    """The modules of declared distributions."""
+    names = [re.match(r"[\w-]+", d)[0].lower() for d in dependencies]
+    return {MODULES.get(name, name) for name in names}
+
+
 def test_what_is_imported_is_declared():
-    names = [re.match(r"[\w-]+", d)[0].lower() for d in PROJECT["project"]["dependencies"]]
-    declared = {MODULES.get(name, name) for name in names}
+    declared = declared_as(PROJECT["project"]["dependencies"])
+    for extra, at in OPTIONAL.items():
+        optional = declared_as(PROJECT["project"]["optional-dependencies"][extra])
+        assert [p for p in PACKAGE.rglob("*.py") if imported(p) & optional] == [PACKAGE / at]
+        declared |= optional
     outside = everything_imported() - set(sys.stdlib_module_names) - {"napari_segment_anything"}
     assert outside >= {"torch", "napari"}  # the search finds something
     assert not outside - declared

@@ -21,35 +21,38 @@ DEFAULT = ModelChoice()
 PROBLEMS = (ValueError, RuntimeError, OSError, MemoryError)
 
 
+# Options that can be left out are Optional: typer's oldest reads no other.
+Images = Annotated[
+    Path, typer.Argument(help="A folder with images/ and labels/, or one of images.")
+]
+Labels = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="A folder of label files named as the images, or a COCO file (.json)."),
+]
+Split = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Only the images that split.csv (image, split) puts there."),
+]
+Clicks = Annotated[int, typer.Option(min=0, max=100, help="Prompts an object; 0 prompts none.")]
+Auto = Annotated[bool, typer.Option(help="Also segment whole images.")]
+Limit = Annotated[Optional[int], typer.Option(min=1, help="The first so many images.")]  # noqa: UP045
+Json = Annotated[Optional[Path], typer.Option(help="Write all scores into this file.")]  # noqa: UP045
+Plot = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="Draw the scores into this file (.png, .svg, .pdf); needs matplotlib."),
+]
+
+
 def evaluate(
-    images: Annotated[
-        Path, typer.Argument(help="A folder with images/ and labels/, or one of images.")
-    ],
-    labels: Annotated[
-        Optional[Path],  # noqa: UP045 - typer's oldest reads no other
-        typer.Option(help="A folder of label files named as the images, or a COCO file (.json)."),
-    ] = None,
+    images: Images,
+    labels: Labels = None,
     model: Annotated[str, typer.Option(help=HELP["name"])] = DEFAULT.name,
-    split: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Only the images that split.csv (image, split) puts there."),
-    ] = None,
-    clicks: Annotated[
-        int, typer.Option(min=0, max=100, help="Prompts for each object; 0 prompts none.")
-    ] = 8,
-    auto: Annotated[bool, typer.Option(help="Also segment whole images.")] = True,
-    limit: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="The first so many images only."),
-    ] = None,
-    json: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Write all scores into this file."),
-    ] = None,
-    plot: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Draw the scores into this file (.png, .svg, .pdf); needs matplotlib."),
-    ] = None,
+    split: Split = None,
+    clicks: Clicks = 8,
+    auto: Auto = True,
+    limit: Limit = None,
+    json: Json = None,
+    plot: Plot = None,
     device: Annotated[str, typer.Option(help=HELP["device"])] = DEFAULT.device,
     precision: Annotated[str, typer.Option(help=HELP["precision"])] = DEFAULT.precision,
 ) -> None:

@@ -12,6 +12,7 @@ from ..config import ModelChoice
 from . import engine
 from .evaluating import evaluate
 from .options import HELP, with_settings
+from .training import train
 
 DEFAULT = ModelChoice()
 app = typer.Typer(
@@ -72,6 +73,7 @@ def segment(
 
 
 app.command()(evaluate)
+app.command()(train)
 
 
 @app.command()

@@ -45,7 +45,7 @@ def _uneven_background(rng: Rng, size_hw: tuple[int, int]) -> Field:
 def _blurred_texture(rng: Rng, size_hw: tuple[int, int]) -> Field:
     """Something far out of focus: soft clouds of no shape, with shot noise."""
     clouds = ndimage.gaussian_filter(rng.standard_normal(size_hw), rng.uniform(12, 30), mode="wrap")
-    light = rng.uniform(300, 1500) * (1 + 0.3 * clouds / (clouds.std() + 1e-12))
+    light = rng.uniform(300, 1500) * (1 + 0.3 * (clouds - clouds.mean()) / clouds.std())
     return _camera(100 + rng.poisson(np.maximum(light, 0)))
 
 

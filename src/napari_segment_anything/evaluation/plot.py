@@ -23,7 +23,7 @@ def check_plot(path: Path) -> None:
         RuntimeError: matplotlib is not installed.
         ValueError: an ending that names no kind of picture.
     """
-    kinds = _new_figure(1).canvas.get_supported_filetypes()
+    kinds = new_figure(1).canvas.get_supported_filetypes()
     if _kind(path) not in kinds:
         raise ValueError(
             f"Expected a plot's name to end in one of .{', .'.join(sorted(kinds))}, got {path}."
@@ -44,7 +44,7 @@ def draw(evaluation: Evaluation, title: str) -> Figure:
         panels.append((_draw_reliability, evaluation.prompts.calibration))
     if evaluation.whole is not None:
         panels.append((_draw_precision, evaluation.whole))
-    figure = _new_figure(max(1, len(panels)))
+    figure = new_figure(max(1, len(panels)))
     figure.suptitle(title)
     for number, (draw_panel, scores) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)
@@ -89,7 +89,12 @@ def _draw_precision(axes: Any, scores: InstanceScores) -> None:
     axes.set(xlabel="IoU threshold", ylabel="AP", title=title)
 
 
-def _new_figure(panels: int) -> Figure:
+def new_figure(panels: int) -> Figure:
+    """An empty figure with room for so many panels beside each other.
+
+    Raises:
+        RuntimeError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

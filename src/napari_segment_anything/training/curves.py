@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.plot import new_figure
 from ..io.writing import whole_file
 
 SCORES = ("click", "box", "score")
@@ -18,9 +19,7 @@ def write_curves(path: Path, numbers: Sequence[Mapping[str, float]], title: str)
     """Plot losses and scores over steps into a PNG; False, and no file, without matplotlib."""
     if find_spec("matplotlib") is None:
         return False
-    from matplotlib.figure import Figure
-
-    figure = Figure((9, 3.6), layout="constrained")
+    figure = new_figure(2)
     figure.suptitle(title)
     losses, scores = figure.subplots(1, 2)
     for name, axes in (("loss", losses), ("dense", losses), *((s, scores) for s in SCORES)):

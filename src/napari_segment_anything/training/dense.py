@@ -1,6 +1,7 @@
 """Heads that say something of every pixel, trained beside the prompts on the same embedding.
 
-A kind of head joins a run here: `dense_heads` finds it in a model, and says how it is trained.
+A kind of head joins a run here: `dense_heads` finds it, and says how it is trained. Its module may
+be a part of the model, as `nano`'s is of the encoder, or stand beside it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..modeling.sam import Sam
 from .crops import CropCache, CropSource, Encoded, ahead, encoded, stacked
 from .data import Crop
-from .dense import dense_heads
+from .dense import DenseHead
 from .losses import mask_loss as balanced_loss
 from .optimiser import BETAS, cosine_part, layer_parts, layered_groups, stepped_part
 from .precision import MixedPrecision
@@ -47,18 +47,26 @@ class Relay:
 
 
 class Learner:
-    """``sam`` in training by ``settings``, which are settled, on the crops of ``source``."""
+    """``sam`` and its dense ``heads`` in training by ``settings``, which are settled.
+
+    ``source`` makes their crops, ``precision`` says in which they compute.
+    """
 
     def __init__(
-        self, sam: Sam, settings: FitSettings, source: CropSource, precision: MixedPrecision
+        self,
+        sam: Sam,
+        heads: Sequence[DenseHead],
+        settings: FitSettings,
+        source: CropSource,
+        precision: MixedPrecision,
     ) -> None:
         self.sam = sam
+        self.heads = heads
         self.settings = settings
         self.source = source
         self.precision = precision
-        self.heads = dense_heads(sam) if settings.dense_weight else []
-        choose_trained(sam, settings, self.heads)
-        self.trained = trained_parameters(sam)
+        choose_trained(sam, settings, heads)
+        self.trained = trained_parameters(sam, heads)
         whole = settings.what == "all"
         part_of = layer_parts(sam.image_encoder, settings.layer_decay if whole else 1.0)
         self.optimiser = torch.optim.AdamW(
@@ -68,6 +76,7 @@ class Learner:
         )
         self.scaler = precision.scaler()
         self.step = 0
+        self._means = [p.detach().clone() for p in self.trained.values()]
 
     @property
     def trains_encoder(self) -> bool:
@@ -79,6 +88,7 @@ class Learner:
         return {
             "step": self.step,
             "weights": {name: p.detach() for name, p in self.trained.items()},
+            "means": dict(zip(self.trained, self._means, strict=True)),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -88,9 +98,26 @@ class Learner:
         """Go on from a `state`."""
         for name, value in state["weights"].items():
             self.trained[name].copy_(value)
+        for name, mean in zip(self.trained, self._means, strict=True):
+            mean.copy_(state["means"][name])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.step = int(state["step"])
+
+    @contextmanager
+    def averaged(self) -> Iterator[Sam]:
+        """The model with the moving average of its weights in their places, as long as it lasts.
+
+        Single steps are noisy, with a few objects each; their mean is better, and steadier.
+        """
+        newest = [p.data for p in self.trained.values()]
+        for p, mean in zip(self.trained.values(), self._means, strict=True):
+            p.data = mean
+        try:
+            yield self.sam
+        finally:
+            for p, data in zip(self.trained.values(), newest, strict=True):
+                p.data = data
 
     def run(self) -> Iterator[dict[str, float]]:
         """Steps from where the run stands to its end; yields the means of what each measured."""
@@ -141,9 +168,16 @@ class Learner:
             self.scaler.step(self.optimiser)
             self.scaler.update()
         set_training(self.sam, False)
+        self._average()
         self.step += 1
         seconds = time.perf_counter() - started
         return {"loss": loss, **tally.means(), "rate": rate, "seconds": seconds}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the means towards the weights; quick at first."""
+        decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self._means, list(self.trained.values()), 1 - decay)
 
     def _rate(self) -> float:
         s = self.settings

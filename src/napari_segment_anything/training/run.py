@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 
 from ..inference.model import Model
 from ..modeling.lora import without_lora
+from ..modeling.sam import Sam
 from ..zoo.checkpoint import write_checkpoint
 from ..zoo.export import export_weights, is_exportable
 from .base import Base
 from .crops import CropSource
 from .curves import Events, check_events, write_curves
+from .dense import dense_heads
 from .learner import Learner
 from .precision import pick_training_precision
 from .run_folder import RunFolder
@@ -82,7 +85,8 @@ class Run:
             "validation data": _digest(asked),
         }
         source = CropSource(scenes, settings, square_px)
-        self.learner = Learner(base.sam, settings, source, precision)
+        heads = dense_heads(base.sam) if settings.dense_weight else []
+        self.learner = Learner(base.sam, heads, settings, source, precision)
         keeps = not self.learner.trains_encoder
         self.validator = Validator(asked, settings, keeps, precision.autocast)
         self.history: list[dict[str, float]] = []
@@ -164,10 +168,16 @@ class Run:
             write_curves(self.place.curves, self.history, f"{self.base.name}, {step} steps")
         self._tell(numbers, score, picture)
 
+    @contextmanager
+    def _shown(self) -> Iterator[Sam]:
+        """The model as it is scored and saved: averaged, and without adapters."""
+        with self.learner.averaged() as sam:
+            yield without_lora(sam)
+
     def _validated(self) -> tuple[Score, NDArray[np.uint8]]:
-        sam = without_lora(self.learner.sam)
-        model = Model(sam, self.base.name, self.base.device, "fp32", "in training")
-        return self.validator.score(model)
+        with self._shown() as sam:
+            model = Model(sam, self.base.name, self.base.device, "fp32", "in training")
+            return self.validator.score(model)
 
     def _keep_if_best(self, score: Score) -> None:
         if score.mean <= self.best_score:
@@ -176,7 +186,8 @@ class Run:
         self.best_score, self.stale = score.mean, 0
         self._write_weights(self.place.best)
         if is_exportable(self.base.sam):
-            export_weights(self.place.exported, without_lora(self.learner.sam))
+            with self._shown() as sam:
+                export_weights(self.place.exported, sam)
 
     def _save(self) -> None:
         """Keep weights and state as they are after this step."""
@@ -192,7 +203,8 @@ class Run:
 
     def _write_weights(self, path: Path) -> None:
         metadata = {"name": self.place.path.name, "card": json.dumps(self._card())}
-        write_checkpoint(path, without_lora(self.learner.sam), self.base.config, metadata)
+        with self._shown() as sam:
+            write_checkpoint(path, sam, self.base.config, metadata)
 
     def _card(self) -> dict[str, Any]:
         """What a checkpoint says of itself; thresholds for whole images are the base model's."""

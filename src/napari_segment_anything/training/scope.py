@@ -46,6 +46,10 @@ def set_training(sam: Sam, training: bool) -> None:
         sam.image_encoder.train()
 
 
-def trained_parameters(sam: Sam) -> dict[str, nn.Parameter]:
-    """The parameters that the run changes, by name."""
-    return {name: p for name, p in sam.named_parameters() if p.requires_grad}
+def trained_parameters(sam: Sam, heads: Sequence[DenseHead] = ()) -> dict[str, nn.Parameter]:
+    """The parameters that the run changes, by name; a head's that are not the model's, too."""
+    named = [*sam.named_parameters()]
+    for head in heads:
+        named += ((f"{head.name}.{name}", p) for name, p in head.module.named_parameters())
+    once = {id(p): (name, p) for name, p in reversed(named) if p.requires_grad}
+    return dict(reversed(once.values()))

@@ -90,8 +90,8 @@ class FitSettings:
     mask_loss: str = _setting(
         "auto",
         label="Mask loss",
-        help="focal: focal and Dice loss, 20 : 1, for a ViT by default. balanced: cross entropy by "
-        "object size and Dice, for nano by default.",
+        help="focal: focal and Dice loss, 20 : 1. balanced: cross entropy by object size and Dice. "
+        "auto: focal for a ViT, balanced for nano.",
         choices=MASK_LOSSES,
     )
     dense_weight: float = _setting(
@@ -132,6 +132,14 @@ class FitSettings:
     )
     clip_norm: float = _setting(
         1.0, label="Clip norm", help="Longest gradient of an update.", min=1e-3, max=1e6
+    )
+    average: float = _setting(
+        0.98,
+        label="Average",
+        help="Part of their mean that the validated and saved weights keep at each step, once it "
+        "has taken in a few; 0 takes the newest weights.",
+        min=0.0,
+        max=0.9999,
     )
     lora_rank: int = _setting(8, label="LoRA rank", help="Channels of an adapter.", min=1, max=256)
     recompute: bool = _setting(
@@ -175,13 +183,13 @@ class FitSettings:
         None,
         kind=int,
         label="Validate every",
-        help="Steps between two validations, after which the state is saved. By default a tenth "
+        help="Steps between two validations, after which the state is saved. By default a fifth "
         "of the run, at most 500.",
         min=1,
         max=1_000_000,
     )
     objects_per_val_image: int = _setting(
-        24,
+        16,
         label="Validated objects",
         help="At most so many objects of each validation image are prompted.",
         min=1,
@@ -222,7 +230,7 @@ class FitSettings:
             "still_rounds": 2 if on_gpu else 0,
             "warmup_steps": min(250, max(1, self.steps // 10)),
             "cached_crops": 64 if frozen and not on_gpu else 0,
-            "validate_every": min(500, max(1, self.steps // 10)),
+            "validate_every": min(500, max(1, self.steps // 5)),
         }
         unset = {name: value for name, value in chosen.items() if getattr(self, name) is None}
         loss = self.mask_loss

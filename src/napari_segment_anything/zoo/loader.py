@@ -51,7 +51,7 @@ def load_model(
         sam = build_sam(checkpoint.config)
     sam.load_state_dict(checkpoint.state_dict, strict=True, assign=True)
     to_precision(sam.eval().requires_grad_(False), choice.name).to(where)
-    return Model(sam, name, where, choice.name, checkpoint.digest, card, choice.reason, path)
+    return Model(sam, name, where, choice.name, checkpoint.digest, card, choice.reason, source=path)
 
 
 def built_in_path() -> Path:
