@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODULES = {"pillow": "PIL", "scikit-image": "skimage"}
 
 # An extra, and the only files that may import what it brings.
-OPTIONAL = {"plot": {"data_engine/report.py", "evaluation/plot.py"}}
+OPTIONAL = {"plot": {"evaluation/plot.py"}}
 
 
 def imported(path: Path) -> set[str]:

@@ -99,9 +99,7 @@ def test_what_cannot_begin_says_why(folder, tmp_path, drawn):
         (("init", folder, "--model", "vit_b"), "Expected the model 'nano'"),
         (("init", folder, drawn / "text.png"), "could not read it"),
         (("take", folder, drawn / "labels" / "one.png", drawn / "none.png"), "found no such file"),
-        (("train", folder, "--fit", "stepps=3"), "out of accumulate"),
-        (("train", folder, "--fit", "steps=many"), "steps"),
-        (("train", folder), "images annotated in round 1"),
+        (("train", folder, "--device", "gpu", "--steps", 3), "images annotated in round 1"),
         (("simulate", folder, "--data", drawn, "--rounds", 5), "Expected 42 labelled images"),
     ):
         result = call(*arguments)
@@ -115,10 +113,10 @@ def test_simulation_runs_all_stages_and_goes_on(drawn, tmp_path):
     folder, report = tmp_path / "run", tmp_path / "report.json"
     counts = ("--rounds", 1, "--images", 1, "--automatic", 1, "--held-out", 1)
     options = (
-        "--fit",
-        "steps=1",
-        "--fit",
-        "what=decoder",
+        "--steps",
+        1,
+        "--objects-per-crop",
+        2,
         "--most-clicks",
         2,
         "--seconds-per-click",

@@ -54,7 +54,7 @@ def test_again_changes_nothing(data, tmp_path):
 
 
 def test_images_are_cut_to_their_middle_and_made_worse(data, tmp_path):
-    setup = Setup(images=1, held_out=1, crop_px=20, corruption="inverted")
+    setup = Setup(images=1, held_out=1, image_px=20, corruption="inverted")
     project = simulated_project(tmp_path / "p", data, setup)
     (name,) = project.images()
     whole = LabelledImage(

@@ -6,16 +6,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from json import loads
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from ..config import ModelChoice
-from .options import HELP
+from ..data_engine.settings import EngineSettings, Pace
+from ..training.settings import FitSettings
+from .options import HELP, with_settings
 
 if TYPE_CHECKING:
+    from ..data_engine.annotator import Annotator
     from ..data_engine.engine import DataEngine, EngineProgress
     from ..data_engine.project import Project
 
@@ -32,19 +35,20 @@ Names = Annotated[
     typer.Argument(help="Names of images, without ending; by default all left."),
 ]
 Model = Annotated[str, typer.Option(help=HELP["name"])]
-ConfidentIou = Annotated[
-    Optional[float], typer.Option(min=0, max=1, help="Least predicted IoU of a confident mask.")
-]
-ConfidentStability = Annotated[
-    Optional[float], typer.Option(min=0, max=1, help="Least stability of a confident mask.")
-]
-Fit = Annotated[
-    Optional[list[str]],
-    typer.Option(help="A setting of training as NAME=VALUE, such as steps=300; again for more."),
-]
-
 Json = Annotated[Optional[Path], typer.Option(help="Also write the report here.")]
 Plot = Annotated[Optional[Path], typer.Option(help="Also draw it here; needs matplotlib.")]
+
+CHOSEN, PACE = EngineSettings(), Pace()
+
+
+def _option(settings: Any, name: str) -> Any:
+    """The option of a field of `EngineSettings` or `Pace`."""
+    metadata = next(field.metadata for field in fields(settings) if field.name == name)
+    return typer.Option(min=metadata["min"], max=metadata["max"], help=metadata["help"])
+
+
+ConfidentIou = Annotated[float, _option(CHOSEN, "confident_iou")]
+ConfidentStability = Annotated[float, _option(CHOSEN, "confident_stability")]
 
 
 @app.command()
@@ -73,15 +77,17 @@ def init(
 def prefill(
     folder: Folder,
     names: Names = None,
-    confident_iou: ConfidentIou = None,
-    confident_stability: ConfidentStability = None,
+    confident_iou: ConfidentIou = CHOSEN.confident_iou,
+    confident_stability: ConfidentStability = CHOSEN.confident_stability,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write them anew.")] = False,
 ) -> None:
     """Write the newest model's confident masks as label files, to be corrected in napari."""
     with _problems():
         project = _opened(folder)
-        confident = {"confident_iou": confident_iou, "confident_stability": confident_stability}
-        engine = _engine(project, **confident)
+        settings = EngineSettings(
+            confident_iou=confident_iou, confident_stability=confident_stability
+        )
+        engine = _engine(project, settings=settings)
         chosen = names or project.waiting()
         kept = [n for n in chosen if project.prefilled(n) is not None and not overwrite]
         for name in kept:
@@ -118,13 +124,14 @@ def take(
 
 
 @app.command()
-def train(folder: Folder, fit: Fit = None) -> None:
+@partial(with_settings, kind=FitSettings, unset="")
+def train(folder: Folder, **settings: Any) -> None:
     """Train on what people have annotated, score held-out images, begin the next round.
 
-    A training that was stopped goes on, with the same settings.
+    A training that was stopped goes on with the same settings.
     """
     with _problems():
-        engine = _engine(_opened(folder), train=_fit(fit))
+        engine = _engine(_opened(folder), FitSettings(**settings))
         record = engine.train()
         typer.echo(f"round {record.number}: {len(record.images)} images -> {record.model}")
         _echo_report(engine.project)
@@ -134,17 +141,19 @@ def train(folder: Folder, fit: Fit = None) -> None:
 def auto(
     folder: Folder,
     names: Names = None,
-    confident_iou: ConfidentIou = None,
-    confident_stability: ConfidentStability = None,
+    confident_iou: ConfidentIou = CHOSEN.confident_iou,
+    confident_stability: ConfidentStability = CHOSEN.confident_stability,
 ) -> None:
     """Annotate images fully automatically: confident, stable masks, duplicates removed."""
     with _problems():
         from ..data_engine.records import Stage
 
         project = _opened(folder)
-        confident = {"confident_iou": confident_iou, "confident_stability": confident_stability}
-        chosen = names or project.waiting()
-        _engine(project, **confident).annotate(Stage.AUTOMATIC, chosen)
+        settings = EngineSettings(
+            confident_iou=confident_iou, confident_stability=confident_stability
+        )
+        engine = _engine(project, settings=settings)
+        engine.annotate(Stage.AUTOMATIC, names or project.waiting())
         _echo_report(project)
 
 
@@ -165,12 +174,13 @@ def status(
 
 
 @app.command()
+@partial(with_settings, kind=FitSettings, unset="")
 def simulate(
     folder: Folder,
     data: Annotated[Path, typer.Option(help="Labelled images: images/, labels/, split.csv.")],
     rounds: Annotated[int, typer.Option(min=1, help="Trainings.")] = 3,
-    images: Annotated[int, typer.Option(min=1, help="Images annotated a round.")] = 6,
-    assisted_rounds: Annotated[int, typer.Option(min=0, help="First rounds, not pre-filled.")] = 1,
+    images: Annotated[int, _option(CHOSEN, "images_per_round")] = CHOSEN.images_per_round,
+    assisted_rounds: Annotated[int, _option(CHOSEN, "assisted_rounds")] = CHOSEN.assisted_rounds,
     automatic: Annotated[int, typer.Option(min=0, help="Images annotated at the end.")] = 6,
     held_out: Annotated[int, typer.Option(min=0, help="Images scored after each round.")] = 6,
     model: Model = DEFAULT_MODEL,
@@ -180,7 +190,7 @@ def simulate(
     corruption: Annotated[
         Optional[str], typer.Option(help="Make all images worse: inverted, blurred, noisy ...")
     ] = None,
-    crop_px: Annotated[
+    image_px: Annotated[
         Optional[int], typer.Option(min=16, help="Take only the middle of larger images.")
     ] = None,
     target_iou: Annotated[float, typer.Option(help="IoU at which the person is content.")] = 0.85,
@@ -188,26 +198,36 @@ def simulate(
     paints: Annotated[
         bool, typer.Option(help="Whether what clicks leave bad is painted, or left.")
     ] = True,
-    seconds_per_click: Annotated[float, typer.Option(min=0)] = 1.5,
-    seconds_per_glance: Annotated[float, typer.Option(min=0)] = 0.5,
-    seconds_per_rejection: Annotated[float, typer.Option(min=0)] = 1.5,
-    seconds_per_painting: Annotated[float, typer.Option(min=0)] = 20.0,
-    confident_iou: ConfidentIou = None,
-    confident_stability: ConfidentStability = None,
-    fit: Fit = None,
-    seed: Annotated[int, typer.Option(help="Which images are drawn.")] = 0,
+    seconds_per_click: Annotated[
+        float, _option(PACE, "seconds_per_click")
+    ] = PACE.seconds_per_click,
+    seconds_per_glance: Annotated[
+        float, _option(PACE, "seconds_per_glance")
+    ] = PACE.seconds_per_glance,
+    seconds_per_rejection: Annotated[
+        float, _option(PACE, "seconds_per_rejection")
+    ] = PACE.seconds_per_rejection,
+    seconds_per_painting: Annotated[
+        float, _option(PACE, "seconds_per_painting")
+    ] = PACE.seconds_per_painting,
+    confident_iou: ConfidentIou = CHOSEN.confident_iou,
+    confident_stability: ConfidentStability = CHOSEN.confident_stability,
     json: Json = None,
     plot: Plot = None,
+    **settings: Any,
 ) -> None:
-    """Run a whole engine with a simulated person, who clicks by true labels; can be resumed."""
+    """Run a whole engine with a simulated person, who clicks by true labels; can be resumed.
+
+    The seed decides which images are drawn, too.
+    """
     with _problems():
         _check_plot(plot)
         from ..data_engine.annotator import SimulatedAnnotator
-        from ..data_engine.settings import Pace
         from ..data_engine.simulation import Setup, simulated_project
 
         count = rounds * images + automatic
-        setup = Setup(model, count, held_out, seed, corruption, crop_px, noise)
+        training = FitSettings(**settings)
+        setup = Setup(model, count, held_out, training.seed, corruption, image_px, noise)
         project = simulated_project(folder, data, setup)
         pace = Pace(
             seconds_per_click, seconds_per_glance, seconds_per_rejection, seconds_per_painting
@@ -215,12 +235,14 @@ def simulate(
         person = SimulatedAnnotator(project.truth(), target_iou, most_clicks, paints, pace)
         engine = _engine(
             project,
-            annotator=person,
-            train=_fit(fit),
-            images_per_round=images,
-            assisted_rounds=assisted_rounds,
-            confident_iou=confident_iou,
-            confident_stability=confident_stability,
+            training,
+            person,
+            EngineSettings(
+                images_per_round=images,
+                assisted_rounds=assisted_rounds,
+                confident_iou=confident_iou,
+                confident_stability=confident_stability,
+            ),
         )
         engine.run(rounds, automatic)
         _echo_report(project, json, plot)
@@ -245,36 +267,25 @@ def _opened(folder: Path) -> Project:
 
 
 def _engine(
-    project: Project, annotator: Any = None, train: Any = None, **settings: Any
+    project: Project,
+    training: FitSettings | None = None,
+    annotator: Annotator | None = None,
+    settings: EngineSettings | None = None,
 ) -> DataEngine:
-    """An engine with the settings that were given."""
+    """An engine whose models run where they are trained."""
     from ..data_engine.engine import DataEngine
-    from ..data_engine.settings import EngineSettings
+    from ..training.fit import fit
+    from ..zoo.loader import load_model
 
-    given = {name: value for name, value in settings.items() if value is not None}
-    chosen = EngineSettings(**given)
-    return DataEngine(project, annotator, chosen, train=train, progress=_Teller())
-
-
-def _fit(settings: list[str] | None) -> Any:
-    """Training with the settings that were given as NAME=VALUE."""
-    from functools import partial
-
-    from ..training.fit import FitSettings, fit
-
-    known = {field.name for field in fields(FitSettings)}
-    given: dict[str, Any] = {}
-    for setting in settings or ():
-        name, _, value = setting.partition("=")
-        if name not in known or not value:
-            raise ValueError(
-                f"Expected a setting NAME=VALUE out of {', '.join(sorted(known))}, got {setting!r}."
-            )
-        try:
-            given[name] = loads(value)
-        except ValueError:  # a word
-            given[name] = value
-    return partial(fit, settings=FitSettings(**given))
+    training = training or FitSettings()
+    return DataEngine(
+        project,
+        annotator,
+        settings,
+        train=partial(fit, settings=training),
+        load=partial(load_model, device=training.device),
+        progress=_Teller(),
+    )
 
 
 def _check_plot(path: Path | None) -> None:

@@ -6,19 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..evaluation.matching import overlaps_of
-from ..evaluation.plot import check_plot
+from ..evaluation.plot import check_plot, new_figure
 from ..evaluation.report import table as markdown
 from ..io.writing import whole_file
 from .project import Project
 from .records import Effort, Labels, Origin, Provenance, Stage, total_effort
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SIMULATED_TIME = (
     "Seconds are simulated: clicks, glances and paintings times what the settings say each takes."
@@ -116,10 +113,8 @@ class Report:
         with whole_file(path) as partial:
             figure.savefig(partial, format=path.suffix.lower().removeprefix("."), dpi=150)
 
-    def _figure(self) -> Figure:
-        from matplotlib.figure import Figure
-
-        figure = Figure((12.6, 3.8), layout="constrained")
+    def _figure(self) -> Any:
+        figure = new_figure(3)
         clicks, speed, agreement = figure.subplots(1, 3)
         self._draw_bars(clicks, "clicks_per_object", "clicks per object")
         self._draw_bars(speed, "objects_per_minute", "objects per minute")

@@ -22,7 +22,7 @@ class Setup:
     """What a simulation begins with.
 
     ``images`` are annotated in all, ``held_out`` only scored; drawn with ``seed``. All are worsened
-    by ``corruption``, one of `evaluation.corruptions`; of images larger than ``crop_px`` only the
+    by ``corruption``, one of `evaluation.corruptions`; of images larger than ``image_px`` only the
     middle of so many pixels a side is taken, which makes a run short. ``noise`` weakens the model's
     mask decoder, see `weakened`: a model that knows the images already has nothing to learn.
     """
@@ -32,7 +32,7 @@ class Setup:
     held_out: int = 6
     seed: int = 0
     corruption: str | None = None
-    crop_px: int | None = None
+    image_px: int | None = None
     noise: float = 0.0
 
 
@@ -58,10 +58,10 @@ def simulated_project(folder: Path, data: Path, setup: Setup) -> Project:
 
 
 def _prepared(image: LabelledImage, setup: Setup) -> LabelledImage:
-    if setup.crop_px is not None:
+    if setup.image_px is not None:
         h, w = image.labels.shape
-        top, left = (max(0, (n - setup.crop_px) // 2) for n in (h, w))
-        middle = (slice(top, top + setup.crop_px), slice(left, left + setup.crop_px))
+        top, left = (max(0, (n - setup.image_px) // 2) for n in (h, w))
+        middle = (slice(top, top + setup.image_px), slice(left, left + setup.image_px))
         image = replace(image, pixels=image.pixels[middle], labels=image.labels[middle])
     return image if setup.corruption is None else corrupted(image, setup.corruption, setup.seed)
 
