@@ -1,4 +1,4 @@
-"""Microscopes differ: light, gain, colour, focus and noise, changed at random."""
+"""Microscopes differ, and so do specimens: light, colour, focus, noise and shape, at random."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from torch.nn import functional as F
 
 from .synthesis import Rng, smooth_noise
 
+MOST_BENT = 3.0
+"""Deviation of how far a crop's pixels are moved, at most, in pixels."""
+
+BENT_OVER = 0.15
+"""Over what part of the crop's side the bending changes its direction."""
+
 
 def flip_and_turn(rng: Rng, *maps: Tensor) -> list[Tensor]:
     """The same quarter turns and mirroring for all ``maps`` (..., S, S)."""
@@ -18,6 +24,30 @@ def flip_and_turn(rng: Rng, *maps: Tensor) -> list[Tensor]:
         turned = torch.rot90(m, turns, (-2, -1))
         out.append((turned.flip(-1) if mirror else turned).contiguous())
     return out
+
+
+def bent(rng: Rng, image: Tensor, inside: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    """(C, S, S), (1, S, S) and (S, S) int64, turned by any angle, stretched, bent like a tissue.
+
+    What comes from beyond the crop's edge is not ``inside``, and no object.
+    """
+    side = labels.shape[-1]
+    angle, stretch = rng.uniform(0, 2 * np.pi), 2.0 ** rng.normal(0, 0.15)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = torch.zeros(1, 2, 3, dtype=torch.float64)
+    matrix[0, :, :2] = torch.from_numpy(turn @ np.diag([stretch, 1 / stretch]))
+    grid = F.affine_grid(matrix, [1, 1, side, side], align_corners=False)
+    reach = rng.uniform(0, MOST_BENT) * 2 / side
+    for axis in range(2):
+        bend = smooth_noise(rng, (side, side), BENT_OVER * side)
+        grid[0, :, :, axis] += reach * torch.from_numpy(bend)
+
+    def sampled(plane: Tensor, mode: str) -> Tensor:
+        out = F.grid_sample(plane[None].double(), grid, mode, "zeros", align_corners=False)[0]
+        return out.to(plane.dtype)
+
+    ids = sampled(labels[None], "nearest")[0]
+    return sampled(image, "bilinear"), sampled(inside, "nearest"), ids
 
 
 def augment_pixels(rng: Rng, image: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from ..inference.model import natural_zoom
 from ..inference.preprocess import to_rgb8
-from .augment import augment_pixels, flip_and_turn
+from .augment import augment_pixels, bent, flip_and_turn
 from .synthesis import Rng, Scene, synthesise
 
 
@@ -65,14 +65,16 @@ class Crop:
 class CropSettings:
     """How crops are drawn; ``zoom_spread`` is the deviation of log2 of the zoom.
 
-    ``synthetic_part`` of them are of drawn images; ``changed_part`` get another microscope's light,
-    focus and noise, the rest is left as taken, so that usual images are learnt best.
+    ``synthetic_part`` of them are of drawn images; ``bent_part`` are turned, stretched and bent;
+    ``changed_part`` get another microscope's light, focus and noise. The rest is left as taken, so
+    that usual images are learnt best.
     """
 
     side_px: int = 384
     zoom_spread: float = 0.5
     synthetic_part: float = 0.2
-    changed_part: float = 0.6
+    bent_part: float = 0.4
+    changed_part: float = 0.5
 
 
 def cut_crop(
@@ -164,6 +166,8 @@ class CropBatches(Dataset[Crop]):
             source = self.real[int(rng.choice(len(self.real), p=self._shares))]
         crop = cut_crop(source, rng, self.settings)
         image, inside, labels = flip_and_turn(rng, crop.image, crop.inside, crop.labels)
+        if rng.random() < self.settings.bent_part:
+            image, inside, labels = bent(rng, image, inside, labels)
         if rng.random() < self.settings.changed_part:
             image = augment_pixels(rng, image) * inside
         return Crop(image, inside, labels)

@@ -1,0 +1,46 @@
+"""Crops turned and bent: image, validity and labels move together."""
+
+import numpy as np
+import torch
+
+from napari_segment_anything.training.augment import bent
+
+
+def scene():
+    """Two disks at their label's brightness on a dark crop, all of it inside."""
+    y, x = np.mgrid[:128, :128]
+    labels = np.zeros((128, 128), np.int64)
+    labels[(y - 50) ** 2 + (x - 50) ** 2 < 20**2] = 70_001  # float32 would still hold it, int16 not
+    labels[(y - 80) ** 2 + (x - 90) ** 2 < 12**2] = 3
+    image = np.repeat(np.where(labels == 3, 100.0, np.where(labels > 3, 200.0, 0.0))[None], 3, 0)
+    return torch.from_numpy(image).float(), torch.ones(1, 128, 128), torch.from_numpy(labels)
+
+
+def test_labels_stay_on_their_pixels():
+    for seed in range(5):
+        image, inside, labels = bent(np.random.default_rng(seed), *scene())
+        assert image.dtype == torch.float32 and labels.dtype == torch.int64
+        assert set(labels.unique().tolist()) <= {0, 3, 70_001}
+        for label, brightness in ((3, 100), (70_001, 200)):
+            pixels = image[0][labels == label]
+            assert (pixels - brightness).abs().median() < 1
+        area = int((labels == 70_001).sum())
+        assert 0.8 * 1257 < area < 1.25 * 1257  # turned, stretched and bent, not zoomed
+        assert bool((labels[inside[0] == 0] == 0).all())
+
+
+def test_it_does_turn_and_bend():
+    image, inside, labels = scene()
+    a = bent(np.random.default_rng(1), image, inside, labels)
+    b = bent(np.random.default_rng(2), image, inside, labels)
+    again = bent(np.random.default_rng(1), image, inside, labels)
+    assert not torch.equal(a[2], labels) and not torch.equal(a[2], b[2])
+    assert all(torch.equal(x, y) for x, y in zip(a, again, strict=True))
+
+
+def test_a_crop_without_background_keeps_its_labels():
+    full = torch.full((32, 32), 5, dtype=torch.int64)
+    _, inside, labels = bent(
+        np.random.default_rng(0), torch.ones(3, 32, 32), torch.ones(1, 32, 32), full
+    )
+    assert bool((labels[inside[0] > 0] == 5).all()) and int(labels[16, 16]) == 5
