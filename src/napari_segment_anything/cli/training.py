@@ -62,8 +62,9 @@ def train(
     """Train a model on labelled images.
 
     Leaves best.safetensors and last.safetensors for --model, model.pth for segment_anything and
-    micro-sam, curves and samples. Ctrl-C saves the run, and the same command goes on with it, as
-    if it had not been stopped. Ends with 2 if nothing could be trained, with 130 after Ctrl-C.
+    micro-sam, micro_sam.pt where there is an automatic decoder, curves and samples. Ctrl-C saves
+    the run, and the same command goes on with it, as if it had not been stopped. Ends with 2 if
+    nothing could be trained, with 130 after Ctrl-C.
     """
     from ..io.labelled import read_labelled
     from ..training.fit import fit
@@ -112,6 +113,8 @@ def _tell(result: FitResult) -> None:
         typer.echo("model.pth: none, as no other tool can read a model of nano's kind")
     else:
         typer.echo(f"for segment_anything and micro-sam -> {result.exported}")
+    if result.for_micro_sam is not None:
+        typer.echo(f"with its automatic decoder, for micro-sam -> {result.for_micro_sam}")
 
 
 class _Bar:

@@ -13,7 +13,7 @@ from ..evaluation.corruptions import corrupted
 from ..io.labelled import LabelledFile, LabelledImage, labelled_files
 from ..modeling.sizes import build_sam
 from ..zoo.checkpoint import read_checkpoint, write_checkpoint
-from ..zoo.loader import resolve
+from ..zoo.loader import located
 from .project import Project
 
 
@@ -74,7 +74,7 @@ def weakened(model: str, path: Path, setup: Setup) -> Path:
     """
     if path.is_file():
         return path
-    checkpoint = read_checkpoint(resolve(model)[1])
+    checkpoint = read_checkpoint(located(model).model)
     sam = build_sam(checkpoint.config)
     sam.load_state_dict(checkpoint.state_dict)
     generator = torch.Generator().manual_seed(setup.seed)

@@ -32,7 +32,7 @@ class Model:
     """``precision`` is what was picked (fp32, bf16, fp16); ``digest`` names the weights.
 
     ``source`` is the file that they came from, in full precision. ``automatic_decoder`` draws whole
-    images; None if the model has none.
+    images, None if the model has none; ``decoder_source`` is its file if it came from another.
     """
 
     sam: Sam
@@ -44,6 +44,7 @@ class Model:
     precision_reason: str = "as asked"
     source: Path | None = None
     automatic_decoder: UnetrDecoder | None = None
+    decoder_source: Path | None = None
 
     @property
     def dtype(self) -> torch.dtype:

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..modeling.conv_encoder import ConvEncoder
 from ..modeling.sam import Sam
+from ..modeling.unetr import UnetrDecoder
+from .distance_targets import distance_loss, distance_targets
 from .losses import dense_loss
+from .settings import FitSettings
 
 
 @dataclass(frozen=True)
@@ -28,16 +33,53 @@ class DenseHead:
     loss: Callable[[Tensor, Tensor], Tensor]
 
 
-def dense_heads(sam: Sam) -> list[DenseHead]:
-    """The heads that a model has."""
-    encoder = sam.image_encoder
-    if not isinstance(encoder, ConvEncoder):
-        return []
+def dense_heads(sam: Sam, decoder: UnetrDecoder | None = None) -> list[DenseHead]:
+    """The heads of a model and of its automatic decoder, where it is to learn along."""
+    heads = []
+    if isinstance(sam.image_encoder, ConvEncoder):
+        head = sam.image_encoder.dense_head
+        heads.append(DenseHead("dense", head, lambda x, labels: _dense_loss(head, x, labels)))
+    if decoder is not None:
+        heads.append(
+            DenseHead("decoder", decoder, lambda x, labels: _decoder_loss(decoder, x, labels))
+        )
+    return heads
 
-    def loss(features: Tensor, labels: Tensor) -> Tensor:
-        # The head's maps have the size of low-res masks, four to a cell of the features.
-        step = labels.shape[-1] // (4 * features.shape[-1])
-        wanted = labels[:, ::step, ::step].to(features.device)
-        return dense_loss(encoder.dense_head(features).float(), wanted)
 
-    return [DenseHead("dense", encoder.dense_head, loss)]
+def chosen_decoder(
+    decoder: UnetrDecoder | None, sam: Sam, settings: FitSettings
+) -> UnetrDecoder | None:
+    """The automatic decoder that a run's checkpoints have: the model's ``decoder``, or a new one.
+
+    Raises:
+        ValueError: a new one is asked for that would stand beside `nano`'s dense head.
+    """
+    if decoder is not None or settings.automatic_decoder != "add":
+        return decoder
+    if not sam.is_square:
+        raise ValueError(
+            "Expected automatic_decoder 'auto' or 'keep' for a model of nano's kind, got 'add': it "
+            "has a dense head that does the same; train a ViT for a decoder."
+        )
+    with torch.random.fork_rng([]):
+        torch.manual_seed(settings.seed)
+        # Batch norms stay out of training: a new one's do nothing but scale and shift.
+        return UnetrDecoder(sam.prompt_encoder.embed_dim).eval()
+
+
+def _dense_loss(head: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
+    logits = head(features).float()
+    return dense_loss(logits, _at_size(labels, logits).to(features.device))
+
+
+def _decoder_loss(decoder: UnetrDecoder, features: Tensor, labels: Tensor) -> Tensor:
+    maps = decoder(features).float()
+    planes = _at_size(labels, maps).cpu().numpy()
+    targets = torch.from_numpy(np.stack([distance_targets(plane) for plane in planes]))
+    return distance_loss(maps, targets.to(maps.device))
+
+
+def _at_size(labels: Tensor, maps: Tensor) -> Tensor:
+    """(B, S, S) -> (B, s, s), one label a pixel of ``maps`` (B, C, s, s)."""
+    step = labels.shape[-1] // maps.shape[-1]
+    return labels[:, ::step, ::step]

@@ -18,11 +18,11 @@ from ..inference.model import Model
 from ..modeling.lora import without_lora
 from ..modeling.sam import Sam
 from ..zoo.checkpoint import write_checkpoint
-from ..zoo.export import export_weights, is_exportable
+from ..zoo.export import export_for_micro_sam, export_weights, is_exportable
 from .base import Base
 from .crops import CropSource
 from .curves import Events, check_events, write_curves
-from .dense import dense_heads
+from .dense import chosen_decoder, dense_heads
 from .learner import Learner
 from .precision import pick_training_precision
 from .run_folder import RunFolder
@@ -54,13 +54,15 @@ class FitProgress:
 class FitResult:
     """What a run left: its ``best`` and ``last`` checkpoints, and ``history``, a line a step.
 
-    ``exported`` is the best one as other tools read it, None for `nano`'s kind.
+    ``exported`` is the best one as other tools read it, None for `nano`'s kind; ``for_micro_sam``
+    has the automatic decoder, too, None if there is none.
     """
 
     best: Path
     last: Path
     history: list[dict[str, float]]
     exported: Path | None = None
+    for_micro_sam: Path | None = None
 
 
 class Run:
@@ -85,7 +87,11 @@ class Run:
             "validation data": _digest(asked),
         }
         source = CropSource(scenes, settings, square_px)
-        heads = dense_heads(base.sam) if settings.dense_weight else []
+        self.decoder = chosen_decoder(base.decoder, base.sam, settings)
+        if self.decoder is not None:
+            self.decoder.to(base.device)
+        learns = self.decoder if settings.automatic_decoder != "keep" else None
+        heads = dense_heads(base.sam, learns) if settings.dense_weight else []
         self.learner = Learner(base.sam, heads, settings, source, precision)
         keeps = not self.learner.trains_encoder
         self.validator = Validator(asked, settings, keeps, precision.autocast)
@@ -117,7 +123,8 @@ class Run:
             if self._events is not None:
                 self._events.close()
         exported = self.place.exported if is_exportable(self.base.sam) else None
-        return FitResult(self.place.best, self.place.last, self.history, exported)
+        with_decoder = None if self.decoder is None else self.place.for_micro_sam
+        return FitResult(self.place.best, self.place.last, self.history, exported, with_decoder)
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
@@ -128,6 +135,7 @@ class Run:
             "format": FORMAT,
             "base model": self.base.name,
             "base digest": self.base.digest,
+            "base decoder": self.base.decoder_digest,
             **self.data,
             "settings": settings,
         }
@@ -188,6 +196,8 @@ class Run:
         if is_exportable(self.base.sam):
             with self._shown() as sam:
                 export_weights(self.place.exported, sam)
+                if self.decoder is not None:
+                    export_for_micro_sam(self.place.for_micro_sam, sam, self.decoder)
 
     def _save(self) -> None:
         """Keep weights and state as they are after this step."""
@@ -204,7 +214,7 @@ class Run:
     def _write_weights(self, path: Path) -> None:
         metadata = {"name": self.place.path.name, "card": json.dumps(self._card())}
         with self._shown() as sam:
-            write_checkpoint(path, sam, self.base.config, metadata)
+            write_checkpoint(path, sam, self.base.config, metadata, automatic_decoder=self.decoder)
 
     def _card(self) -> dict[str, Any]:
         """What a checkpoint says of itself; thresholds for whole images are the base model's."""

@@ -22,7 +22,8 @@ class RunFolder:
 
     ``run.json`` says what is trained, how and on what; ``state.pt`` where it stands;
     ``metrics.jsonl`` holds one line of numbers a step; ``best.safetensors`` and
-    ``last.safetensors`` are checkpoints, ``model.pth`` is the best one for other tools.
+    ``last.safetensors`` are checkpoints, ``model.pth`` is the best one for other tools, and
+    ``micro_sam.pt`` that with its automatic decoder.
     """
 
     path: Path
@@ -41,6 +42,11 @@ class RunFolder:
     def exported(self) -> Path:
         """The best checkpoint as other tools read it."""
         return self.path / "model.pth"
+
+    @property
+    def for_micro_sam(self) -> Path:
+        """The best checkpoint and its automatic decoder, as micro-sam reads both."""
+        return self.path / "micro_sam.pt"
 
     @property
     def curves(self) -> Path:

@@ -11,6 +11,7 @@ from ..config import PRECISIONS
 WHAT = ("decoder", "lora", "all")
 SCHEDULES = ("cosine", "step")
 MASK_LOSSES = ("auto", "focal", "balanced")
+AUTOMATIC_DECODERS = ("auto", "add", "keep")
 RATES = {"decoder": 2e-4, "lora": 1e-4, "all": 2e-5}
 
 
@@ -97,10 +98,19 @@ class FitSettings:
     dense_weight: float = _setting(
         1.0,
         label="Dense head",
-        help="Weight of the loss of a model's dense head, which finds objects in whole images. "
-        "With 0 nothing is said of background: right where not every object is labelled.",
+        help="Weight of the loss of nano's dense head or of the automatic decoder, which find "
+        "objects in whole images. With 0 nothing is said of background: right where not every "
+        "object is labelled.",
         min=0.0,
         max=100.0,
+    )
+    automatic_decoder: str = _setting(
+        "auto",
+        label="Automatic decoder",
+        help="The decoder with which micro-sam's models segment whole images. auto: it learns "
+        "along if the model has one. add: a model without one gets one, and needs thousands of "
+        "steps. keep: it stays as it is.",
+        choices=AUTOMATIC_DECODERS,
     )
     schedule: str = _setting(
         "cosine",

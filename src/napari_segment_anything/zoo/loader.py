@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -50,24 +51,25 @@ def load_model(
     """
     where = pick_device(device)
     choice = pick_precision(precision, where)
-    name, path, decoder_path = _located(name_or_path, progress)
-    checkpoint = read_checkpoint(path)
-    card = card_of(checkpoint, path)
+    files = located(name_or_path, progress)
+    checkpoint = read_checkpoint(files.model)
+    card = card_of(checkpoint, files.model)
     with without_init():
         sam = build_sam(checkpoint.config)
     _fill(sam, checkpoint.state_dict)
-    decoder = _decoder_of(checkpoint, decoder_path)
+    decoder = decoder_of(checkpoint, files.decoder)
     to_precision(sam, choice.name, decoder)
     return Model(
         sam.to(where),
-        name,
+        files.name,
         where,
         choice.name,
         checkpoint.digest,
         card,
         choice.reason,
-        source=path,
+        source=files.model,
         automatic_decoder=None if decoder is None else decoder.to(where),
+        decoder_source=None if decoder is None else files.decoder,
     )
 
 
@@ -76,14 +78,32 @@ def built_in_path() -> Path:
     return Path(str(resources.files(__package__) / "weights" / f"{BUILT_IN}.safetensors"))
 
 
-def resolve(name_or_path: str | Path, progress: Progress | None = None) -> tuple[str, Path]:
-    """Name and file of a model, fetched if it is not here; arguments as of `load_model`.
+@dataclass(frozen=True)
+class Files:
+    """What a model is called and where it lies; ``decoder`` is its decoder's own file, if any."""
+
+    name: str
+    model: Path
+    decoder: Path | None = None
+
+
+def located(name_or_path: str | Path, progress: Progress | None = None) -> Files:
+    """A model's files, fetched if they are not here; arguments as of `load_model`.
 
     Raises:
         ValueError: an unknown name; the message lists what there is.
     """
-    name, path, _ = _located(name_or_path, progress)
-    return name, path
+    text = str(name_or_path)
+    path = Path(text).expanduser()
+    is_path = isinstance(name_or_path, Path) or text.endswith(_SUFFIXES) or "/" in text
+    if is_path or (text not in registry.names() and path.is_file()):
+        beside = path.with_name(f"{path.stem}_decoder{path.suffix}")
+        return Files(path.stem, path, beside if beside.is_file() else None)
+    entry = registry.entry(text)
+    if entry.kind == "builtin":
+        return Files(entry.name, built_in_path())
+    path = _local_or_fetched(entry, progress)
+    return Files(entry.name, path, _decoder_file(entry, progress))
 
 
 def _fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -91,8 +111,8 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     module.eval().requires_grad_(False)
 
 
-def _decoder_of(checkpoint: Checkpoint, decoder_path: Path | None) -> UnetrDecoder | None:
-    """The decoder in the checkpoint, else in a file of its own."""
+def decoder_of(checkpoint: Checkpoint, decoder_path: Path | None) -> UnetrDecoder | None:
+    """The decoder in the checkpoint, else in a file of its own; on the CPU, for inference."""
     state = checkpoint.decoder_state
     if state is None and decoder_path is not None:
         state = read_decoder(decoder_path, checkpoint.config)
@@ -102,21 +122,6 @@ def _decoder_of(checkpoint: Checkpoint, decoder_path: Path | None) -> UnetrDecod
         decoder = UnetrDecoder.fitting(state)
     _fill(decoder, state)
     return decoder
-
-
-def _located(name_or_path: str | Path, progress: Progress | None) -> tuple[str, Path, Path | None]:
-    """Name, file, and the decoder's own file if there is one."""
-    text = str(name_or_path)
-    path = Path(text).expanduser()
-    is_path = isinstance(name_or_path, Path) or text.endswith(_SUFFIXES) or "/" in text
-    if is_path or (text not in registry.names() and path.is_file()):
-        beside = path.with_name(f"{path.stem}_decoder{path.suffix}")
-        return path.stem, path, beside if beside.is_file() else None
-    entry = registry.entry(text)
-    if entry.kind == "builtin":
-        return entry.name, built_in_path(), None
-    path = _local_or_fetched(entry, progress)
-    return entry.name, path, _decoder_file(entry, progress)
 
 
 def _local_or_fetched(entry: ModelEntry, progress: Progress | None) -> Path:
