@@ -121,6 +121,15 @@ class Report:
         if self.is_simulated:
             speed.set_title("simulated time", fontsize="medium")
         rounds = [n for n, scores in self.held_out.items() if scores]
+        if rounds:
+            # A round is annotated with the model of the one before; these images stay the same.
+            needed = [self.held_out[n]["clicks"] for n in rounds]
+            at = [n + 1 for n in rounds]
+            clicks.plot(at, needed, color="black", marker="o", label="held-out images")
+        for axes in (clicks, speed):
+            axes.margins(y=0.15)
+        if self.rows or rounds:
+            clicks.legend()
         for name, label in (("click_iou", "IoU of one click"), ("ap50", "AP at IoU 0.5")):
             values = [self.held_out[n][name] for n in rounds]
             agreement.plot(rounds, values, marker="o", label=label)
@@ -140,8 +149,6 @@ class Report:
             )
             axes.bar_label(bars, fmt="%.2f")
         axes.set(xlabel="round", ylabel=label, xticks=sorted({row.round for row in drawn}))
-        if drawn:
-            axes.legend()
 
 
 def report_of(project: Project) -> Report:
