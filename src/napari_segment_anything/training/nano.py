@@ -22,8 +22,8 @@ CARD = {
     "automask": {
         "points_per_side": 24,
         "points_per_batch": 16,
-        "pred_iou_thresh": 0.5,
-        "stability_score_thresh": 0.55,
+        "pred_iou_thresh": 0.55,
+        "stability_score_thresh": 0.6,
         "box_nms_thresh": 0.3,
     },
     "least_foreground": 0.3,
