@@ -1,6 +1,6 @@
 """What the built-in model makes of pictures that it was not made for: a figure.
 
-    python -m benchmarks.gallery [--model nano] [--out docs/images/nano-gallery.png]
+    python -m benchmarks.gallery [--model nano] [--out docs/images/nano-gallery.jpg]
 
 Above, whole-image segmentation of pictures that come with scikit-image, with default settings;
 below, one click each, where the cross is.
@@ -33,7 +33,7 @@ LONGEST_PX = 640
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--out", type=Path, default=Path("docs/images/nano-gallery.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs/images/nano-gallery.jpg"))
     chosen = parser.parse_args()
     model = load_model(chosen.model)
     figure, axes = plt.subplots(2, len(PICTURES), figsize=(4 * len(PICTURES), 8))
