@@ -84,10 +84,7 @@ def prefill(
     """Write the newest model's confident masks as label files, to be corrected in napari."""
     with _problems():
         project = _opened(folder)
-        settings = EngineSettings(
-            confident_iou=confident_iou, confident_stability=confident_stability
-        )
-        engine = _engine(project, settings=settings)
+        engine = _engine(project, settings=_confident(confident_iou, confident_stability))
         chosen = names or project.waiting()
         kept = [n for n in chosen if project.prefilled(n) is not None and not overwrite]
         for name in kept:
@@ -149,10 +146,7 @@ def auto(
         from ..data_engine.records import Stage
 
         project = _opened(folder)
-        settings = EngineSettings(
-            confident_iou=confident_iou, confident_stability=confident_stability
-        )
-        engine = _engine(project, settings=settings)
+        engine = _engine(project, settings=_confident(confident_iou, confident_stability))
         engine.annotate(Stage.AUTOMATIC, names or project.waiting())
         _echo_report(project)
 
@@ -258,6 +252,10 @@ def _problems() -> Iterator[None]:
     except PROBLEMS as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
+
+
+def _confident(iou: float, stability: float) -> EngineSettings:
+    return EngineSettings(confident_iou=iou, confident_stability=stability)
 
 
 def _opened(folder: Path) -> Project:

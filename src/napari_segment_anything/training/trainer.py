@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..io.writing import whole_file
 from ..modeling.conv_encoder import ConvEncoder
 from ..modeling.sam import Sam
 from .data import Crop
@@ -85,9 +86,8 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
         }
-        partial = self.state_file.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.state_file)
+        with whole_file(self.state_file) as partial:
+            torch.save(state, partial)
         (self.folder / "settings.json").write_text(json.dumps(asdict(self.settings), indent=1))
 
     def train_step(self, crops: Crop) -> dict[str, float]:

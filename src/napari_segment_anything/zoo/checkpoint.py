@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..io.writing import whole_file
 from ..modeling.sam import Sam
 from ..modeling.sizes import VIT_B, VIT_H, VIT_L, VIT_T, SamConfig, build_sam, without_init
 from ..modeling.unetr import UnetrDecoder
@@ -111,14 +110,9 @@ def write_checkpoint(
         stored = tensor.half() if half and tensor.is_floating_point() else tensor
         state[name] = stored.detach().cpu().contiguous().clone()
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    os.close(handle)
-    try:
+    with whole_file(path) as partial:
         save_file(state, partial, {**(metadata or {}), CONFIG_KEY: config.to_json()})
-        Path(partial).chmod(0o644)  # temporary files are private
-        Path(partial).replace(path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+        partial.chmod(0o644)  # safetensors makes its files private
 
 
 def file_digest(path: Path) -> str:
