@@ -73,10 +73,23 @@ def augment_pixels(rng: Rng, image: Tensor) -> Tensor:
         x = x * (1 + float(rng.uniform(0.05, 0.25)) * shade)
     if rng.random() < 0.25:
         x = _blurred(x, float(rng.uniform(0.6, 2.2)))
-    if rng.random() < 0.35:
-        sigma = float(rng.uniform(0.01, 0.08))
-        x = x + sigma * torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
+    if rng.random() < 0.45:
+        x = _noisy(rng, x)
     return x.clamp(0, 1) * 255
+
+
+def _noisy(rng: Rng, image: Tensor) -> Tensor:
+    """(3, H, W) with noise of up to an eighth of its own range, in half of them of its light.
+
+    A dim image has dim noise. A camera without colour has the same in all three channels.
+    """
+    planes = image.shape[:1] if rng.random() < 0.3 else (1,)
+    noise = rng.standard_normal((*planes, *image.shape[1:]), dtype=np.float32)
+    low, high = image.amin(), image.amax()
+    sigma = float(rng.uniform(0.01, 0.125)) * (high - low)
+    if rng.random() < 0.5:  # of photons: more where there is more light
+        sigma = sigma * (2 * (image - low) / (high - low).clamp(min=1e-4)).sqrt()
+    return image + sigma * torch.from_numpy(noise)
 
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:

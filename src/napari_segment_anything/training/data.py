@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from ..inference.model import natural_zoom
 from ..inference.preprocess import to_rgb8
 from .augment import augment_pixels, bent, flip_and_turn
-from .synthesis import Rng, Scene, synthesise
+from .synthesis import Rng, Scene, empty_scene, synthesise
 
 
 def image_kind(image: NDArray[np.uint8]) -> str:
@@ -65,7 +65,8 @@ class Crop:
 class CropSettings:
     """How crops are drawn; ``zoom_spread`` is the deviation of log2 of the zoom.
 
-    ``synthetic_part`` of them are of drawn images; ``bent_part`` are turned, stretched and bent;
+    ``synthetic_part`` of them are of drawn images, ``empty_part`` of drawn fields in which there is
+    nothing; ``bent_part`` are turned, stretched and bent;
     ``changed_part`` get another microscope's light, focus and noise. The rest is left as taken, so
     that usual images are learnt best.
     """
@@ -73,6 +74,7 @@ class CropSettings:
     side_px: int = 384
     zoom_spread: float = 0.5
     synthetic_part: float = 0.2
+    empty_part: float = 0.05
     bent_part: float = 0.4
     changed_part: float = 0.5
 
@@ -159,8 +161,10 @@ class CropBatches(Dataset[Crop]):
         )
 
     def _one(self, rng: Rng) -> Crop:
-        drawn = not self.real or rng.random() < self.settings.synthetic_part
-        if drawn:
+        chance = rng.random()
+        if chance < self.settings.empty_part:
+            source = empty_scene(rng, _pool_size(int(rng.integers(3))))
+        elif not self.real or chance < self.settings.empty_part + self.settings.synthetic_part:
             source = self.synthetic[int(rng.integers(len(self.synthetic)))]
         else:
             source = self.real[int(rng.choice(len(self.real), p=self._shares))]

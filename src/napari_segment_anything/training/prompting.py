@@ -23,6 +23,8 @@ from .losses import mask_iou, mask_loss
 from .views import Targets, Windows
 
 FIRST_PROMPTS = {"point": 0.5, "box": 0.38, "mask": 0.12}
+SHOWN_WEIGHT = 0.3
+"""How much the mask that is rated highest counts beside the best one."""
 
 
 @dataclass(frozen=True)
@@ -235,9 +237,9 @@ def best_answer(logits: Tensor, iou: Tensor, ambiguous: bool) -> Tensor:
 def round_loss(logits: Tensor, iou: Tensor, true: Tensor, real: Tensor, ambiguous: bool) -> Tensor:
     """Mean loss of one round over its rows.
 
-    An ambiguous prompt trains the best of the three masks (and, a little, the others, so that none
-    dies); any other trains the single mask. The IoU head learns all four; background rows train
-    it alone, towards 0.
+    An ambiguous prompt trains the best of the three masks, somewhat the one that would be shown, as
+    it is rated highest, and a little the others, so that none dies; any other trains the single
+    mask. The IoU head learns all four; background rows train it alone, towards 0.
     """
     tokens = true[:, None].expand_as(logits)
     true_iou = mask_iou(logits, tokens).detach() * real[:, None]
@@ -246,5 +248,7 @@ def round_loss(logits: Tensor, iou: Tensor, true: Tensor, real: Tensor, ambiguou
         return rating
     each = mask_loss(logits[real], tokens[real])
     three = each[:, 1:].min(dim=1).values + 0.05 * each[:, 1:].mean(dim=1)
+    shown = each[:, 1:].gather(1, iou[real, 1:].argmax(1, keepdim=True))[:, 0]
+    three = three + SHOWN_WEIGHT * shown
     weight = (0.5, 1.0) if ambiguous else (1.0, 0.25)
     return (weight[0] * each[:, 0] + weight[1] * three).mean() + rating

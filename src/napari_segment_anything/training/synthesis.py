@@ -216,3 +216,37 @@ def synthesise(rng: Rng, size: tuple[int, int] = (256, 256)) -> Scene:
     kind = str(rng.choice(KINDS, p=[0.45, 0.15, 0.15, 0.1, 0.15]))
     labels = draw_objects(rng, size, kind)
     return Scene(paint(rng, labels), labels, f"synthetic {kind}")
+
+
+def empty_scene(rng: Rng, size: tuple[int, int] = (256, 256)) -> Scene:
+    """Light without an object: an even field, a slope, or what lies far out of focus, with noise.
+
+    Stretched to what 8 bits hold, as a camera's counts are before they are encoded.
+    """
+    light = np.zeros(size, np.float32)
+    if rng.random() < 0.65:
+        light = clouds(rng, size, float(np.exp(rng.uniform(np.log(6), np.log(60)))))
+    if rng.random() < 0.4:
+        light = light + rng.uniform(0.1, 1) * clouds(rng, size, 2.0 * max(size))
+    noise = np.exp(rng.uniform(np.log(0.01), np.log(0.6)))
+    light = light + noise * rng.standard_normal(size)
+    low, high = np.quantile(light, [0.001, 0.999])
+    unit = (light - low) / max(high - low, 1e-6)
+    floor, reach = rng.uniform(0, 0.3), rng.uniform(0.3, 1)
+    tint = np.exp(rng.normal(0, 0.2, 3)) if rng.random() < 0.3 else np.ones(3)
+    colour = 255 * np.clip((floor + reach * unit)[..., None] * tint, 0, 1)
+    return Scene(np.asarray(colour, np.uint8), np.zeros(size, np.int32), "synthetic nothing")
+
+
+def clouds(rng: Rng, size: tuple[int, int], scale_px: float) -> Grid:
+    """(H, W) white noise under a Gaussian of ``scale_px``, mean 0, deviation 1; without creases.
+
+    Made on a coarser grid, three cells a deviation.
+    """
+    step = max(1.0, scale_px / 3)
+    coarse = [int(np.ceil(s / step)) + 2 for s in size]
+    margin = 10
+    noise = rng.standard_normal([c + 2 * margin for c in coarse])
+    field = ndimage.gaussian_filter(noise, scale_px / step)[margin:-margin, margin:-margin]
+    field = ndimage.zoom(field, step, order=3)[: size[0], : size[1]]
+    return np.asarray((field - field.mean()) / (field.std() + 1e-6), np.float32)

@@ -39,16 +39,19 @@ class Targets:
 def draw_targets(
     labels: Tensor, per_crop: int, generator: torch.Generator, background: bool = True
 ) -> Targets:
-    """(B, h, w) labels at low-res size -> ``per_crop`` rows a crop, one of them ``background``."""
+    """(B, h, w) labels at low-res size -> ``per_crop`` rows a crop, one of them ``background``.
+
+    A crop without objects has its background's row, or none.
+    """
     objects_per_crop = per_crop - int(background)
     crop, ids, masks = [], [], []
     for b, plane in enumerate(labels):
         present, counts = torch.unique(plane, return_counts=True)
         objects = present[(present > 0) & (counts >= MIN_OBJECT_CELLS)]
-        if len(objects) == 0:
-            continue
-        order = torch.randperm(len(objects), generator=generator)
-        drawn = objects[order[torch.arange(objects_per_crop) % len(objects)]]
+        drawn = objects
+        if len(objects):
+            order = torch.randperm(len(objects), generator=generator)
+            drawn = objects[order[torch.arange(objects_per_crop) % len(objects)]]
         if background and bool((plane == 0).any()):
             drawn = torch.cat([drawn, drawn.new_zeros(1)])
         crop.append(torch.full((len(drawn),), b))
