@@ -6,16 +6,12 @@ The dock builds its controls from here, and functions take their defaults from h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
-from numbers import Real
+from dataclasses import dataclass, fields
 from typing import Any
 
+from .settings import checked, setting
+
 _PROMPTED = ("prompts", "grid")
-
-
-def _setting(default: Any, *, label: str, help: str, **limits: Any) -> Any:
-    """A dataclass field that carries what a control needs to show it."""
-    return field(default=default, metadata={"label": label, "help": help, **limits})
 
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -28,15 +24,15 @@ AUTO_MASK_MODES = ("auto", "decoder", "prompts", "grid")
 class ModelChoice:
     """Which model, where it runs, and how exactly it computes."""
 
-    name: str = _setting(
+    name: str = setting(
         "nano", label="Model", help="A model's name, or the path of a checkpoint file."
     )
-    device: str = _setting(
+    device: str = setting(
         "auto",
         label="Device",
         help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU where there is one.",
     )
-    precision: str = _setting(
+    precision: str = setting(
         "auto",
         label="Precision",
         help="auto, fp32, bf16 or fp16; auto takes bf16 only where the hardware multiplies it.",
@@ -51,14 +47,14 @@ class AutoMaskSettings:
     metadata ``modes`` says for which modes a control is of use; none: for all.
     """
 
-    mode: str = _setting(
+    mode: str = setting(
         "auto",
         label="Mode",
         help="decoder: a watershed of the decoder's maps; prompts: a point where the model sees an "
         "object; grid: points all over the image; auto: what the model does best.",
         choices=AUTO_MASK_MODES,
     )
-    points_per_side: int = _setting(
+    points_per_side: int = setting(
         32,
         label="Points per side",
         help="Grid of n x n prompts over the image.",
@@ -66,7 +62,7 @@ class AutoMaskSettings:
         max=512,
         modes=("grid",),
     )
-    points_per_batch: int = _setting(
+    points_per_batch: int = setting(
         64,
         label="Points per batch",
         help="Prompts decoded together; fewer need less memory.",
@@ -74,7 +70,7 @@ class AutoMaskSettings:
         max=4096,
         advanced=True,
     )
-    pred_iou_thresh: float = _setting(
+    pred_iou_thresh: float = setting(
         0.88,
         label="Predicted IoU",
         help="Drop masks the model itself rates below this.",
@@ -83,7 +79,7 @@ class AutoMaskSettings:
         step=0.01,
         modes=_PROMPTED,
     )
-    stability_score_thresh: float = _setting(
+    stability_score_thresh: float = setting(
         0.95,
         label="Stability",
         help="Drop masks whose outline moves with the threshold.",
@@ -92,7 +88,7 @@ class AutoMaskSettings:
         step=0.01,
         modes=_PROMPTED,
     )
-    stability_score_offset: float = _setting(
+    stability_score_offset: float = setting(
         1.0,
         label="Stability offset",
         help="How far the threshold is moved, in logits.",
@@ -101,7 +97,7 @@ class AutoMaskSettings:
         step=0.1,
         advanced=True,
     )
-    box_nms_thresh: float = _setting(
+    box_nms_thresh: float = setting(
         0.7,
         label="Box NMS IoU",
         help="Of two masks with boxes above this IoU the better stays.",
@@ -110,7 +106,7 @@ class AutoMaskSettings:
         step=0.01,
         modes=_PROMPTED,
     )
-    crop_n_layers: int = _setting(
+    crop_n_layers: int = setting(
         0,
         label="Crop layers",
         help="Also run on 4^i overlapping crops in each layer i.",
@@ -118,7 +114,7 @@ class AutoMaskSettings:
         max=4,
         modes=_PROMPTED,
     )
-    crop_nms_thresh: float = _setting(
+    crop_nms_thresh: float = setting(
         0.7,
         label="Crop NMS IoU",
         help="As box NMS, between crops.",
@@ -127,7 +123,7 @@ class AutoMaskSettings:
         step=0.01,
         advanced=True,
     )
-    crop_overlap_ratio: float = _setting(
+    crop_overlap_ratio: float = setting(
         512 / 1500,
         label="Crop overlap",
         help="Overlap of crops, as a part of the image side.",
@@ -136,7 +132,7 @@ class AutoMaskSettings:
         step=0.01,
         advanced=True,
     )
-    crop_n_points_downscale_factor: int = _setting(
+    crop_n_points_downscale_factor: int = setting(
         1,
         label="Crop points downscale",
         help="Points per side are divided by this per layer.",
@@ -144,7 +140,7 @@ class AutoMaskSettings:
         max=8,
         advanced=True,
     )
-    min_mask_region_area: int = _setting(
+    min_mask_region_area: int = setting(
         0,
         label="Minimum area",
         help="Drop islands and fill holes smaller than this; decoder: drop objects.",
@@ -152,7 +148,7 @@ class AutoMaskSettings:
         max=1_000_000,
         unit="px",
     )
-    foreground_threshold: float = _setting(
+    foreground_threshold: float = setting(
         0.5,
         label="Foreground",
         help="Decoder: pixels above this belong to objects.",
@@ -161,7 +157,7 @@ class AutoMaskSettings:
         step=0.01,
         modes=("decoder",),
     )
-    center_distance_threshold: float = _setting(
+    center_distance_threshold: float = setting(
         0.5,
         label="Centre distance",
         help="Decoder: a seed is nearer to its object's centre than this; lower splits more.",
@@ -170,7 +166,7 @@ class AutoMaskSettings:
         step=0.01,
         modes=("decoder",),
     )
-    boundary_distance_threshold: float = _setting(
+    boundary_distance_threshold: float = setting(
         0.5,
         label="Boundary distance",
         help="Decoder: a seed lies deeper in its object than this, 1 at the boundary; lower "
@@ -180,7 +176,7 @@ class AutoMaskSettings:
         step=0.01,
         modes=("decoder",),
     )
-    foreground_smoothing: float = _setting(
+    foreground_smoothing: float = setting(
         1.0,
         label="Foreground smoothing",
         help="Decoder: sigma of a Gaussian over the foreground.",
@@ -190,7 +186,7 @@ class AutoMaskSettings:
         unit="px",
         advanced=True,
     )
-    distance_smoothing: float = _setting(
+    distance_smoothing: float = setting(
         1.6,
         label="Distance smoothing",
         help="Decoder: sigma of a Gaussian over both distances.",
@@ -219,21 +215,4 @@ class AutoMaskSettings:
             raise ValueError(
                 f"Expected settings out of {', '.join(known)}, got {', '.join(unknown)}."
             )
-        return cls(**{name: _checked(known[name], value) for name, value in values.items()})
-
-
-def _checked(setting: Field[Any], value: Any) -> Any:
-    if "choices" in setting.metadata:
-        choices = setting.metadata["choices"]
-        if value not in choices:
-            raise ValueError(f"Expected {setting.name} out of {', '.join(choices)}, got {value!r}.")
-        return value
-    low, high = setting.metadata["min"], setting.metadata["max"]
-    wants_int = isinstance(setting.default, int)
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high or (wants_int and value != int(value)):
-        kind = "whole number" if wants_int else "number"
-        raise ValueError(
-            f"Expected {setting.name} as a {kind} from {low} to {high}, got {value!r}."
-        )
-    return int(value) if wants_int else float(value)
+        return cls(**{name: checked(known[name], value) for name, value in values.items()})

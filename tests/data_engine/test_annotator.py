@@ -132,8 +132,8 @@ def test_pace():
     [
         (lambda: SimulatedAnnotator({}, target_iou=0.5), "target_iou above 0.5"),
         (lambda: SimulatedAnnotator({}, most_clicks=0), "at least one click"),
-        (lambda: Pace(seconds_per_click=-1), "seconds_per_click from 0"),
-        (lambda: EngineSettings(confident_iou=1.5), "confident_iou from 0"),
+        (lambda: Pace(seconds_per_click=-1), "seconds_per_click as a number from 0.0"),
+        (lambda: EngineSettings(confident_iou=1.5), "confident_iou as a number from 0.0"),
         (lambda: SimulatedAnnotator({}).review("b", np.zeros(FIELD, np.int32)), "labels of 'b'"),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from napari_segment_anything.training.augment import bent
+from napari_segment_anything.training.augment import bent, noisy
 
 
 def scene():
@@ -44,3 +44,24 @@ def test_a_crop_without_background_keeps_its_labels():
         np.random.default_rng(0), torch.ones(3, 32, 32), torch.ones(1, 32, 32), full
     )
     assert bool((labels[inside[0] > 0] == 5).all()) and int(labels[16, 16]) == 5
+
+
+def test_noise_is_as_strong_as_the_image_reaches():
+    ramp = torch.linspace(0, 1, 128).expand(3, 128, 128)
+    parts = []
+    for seed in range(40):
+        bright, dim = (
+            (noisy(np.random.default_rng(seed), high * ramp) - high * ramp) for high in (1.0, 0.1)
+        )
+        parts.append(float(bright.std()))
+        assert torch.allclose(dim, 0.1 * bright, atol=1e-6)
+    assert 0.005 < min(parts) < 0.03 and 0.1 < max(parts) < 0.13
+    flat = torch.full((3, 16, 16), 0.5)
+    assert torch.equal(noisy(np.random.default_rng(0), flat), flat)
+
+
+def test_some_noise_is_without_colour_and_some_grows_with_light():
+    ramp = torch.linspace(0, 1, 128).expand(3, 128, 128)
+    noise = [noisy(np.random.default_rng(seed), ramp) - ramp for seed in range(40)]
+    assert 5 < sum(torch.equal(n[0], n[1]) for n in noise) < 40
+    assert 8 < sum(bool(n[..., 96:].std() > 1.5 * n[..., :32].std()) for n in noise) < 32

@@ -6,7 +6,14 @@ import torch
 
 from napari_segment_anything.training import clicks, losses
 from napari_segment_anything.training.data import kind_shares
-from napari_segment_anything.training.synthesis import KINDS, draw_objects, synthesise
+from napari_segment_anything.training.prompting import round_loss
+from napari_segment_anything.training.synthesis import (
+    KINDS,
+    clouds,
+    draw_objects,
+    empty_scene,
+    synthesise,
+)
 
 CELL_PX = 2.0
 
@@ -104,7 +111,36 @@ def test_synthesis_is_reproduced_by_its_seed():
     assert not np.array_equal(a.image, other.image)
 
 
+def test_clouds_are_as_wide_as_asked_for():
+    for scale in (3.0, 12.0):
+        field = clouds(np.random.default_rng(0), (300, 200), scale)
+        assert field.shape == (300, 200)
+        assert abs(field.mean()) < 1e-4 and field.std() == pytest.approx(1, abs=1e-3)
+        apart = round(2 * scale)  # white noise under a Gaussian: exp(-d^2 / 4 sigma^2)
+        alike = float((field[apart:] * field[:-apart]).mean())
+        assert alike == pytest.approx(np.exp(-1), abs=0.15)
+
+
+def test_empty_scenes_have_light_and_no_object():
+    scenes = [empty_scene(np.random.default_rng(seed), (64, 80)) for seed in range(30)]
+    assert all(s.image.shape == (64, 80, 3) and not s.labels.any() for s in scenes)
+    assert min(s.image.std() for s in scenes) > 5 and max(np.ptp(s.image) for s in scenes) > 200
+    coloured = [np.ptp(s.image.astype(int), axis=2).max() > 8 for s in scenes]
+    assert 0 < sum(coloured) < 30
+
+
 def test_rare_kinds_are_drawn_more_often_than_they_come():
     shares = kind_shares(["a"] * 16 + ["b"] * 4)
     assert shares.sum() == pytest.approx(1) and shares[:16].sum() == pytest.approx(2 / 3)
     assert len(kind_shares([])) == 0
+
+
+def test_the_mask_that_is_shown_is_trained_beside_the_best(masks):
+    true = masks[:1].float()
+    logits = torch.zeros(1, 4, 40, 50)
+    logits[0, 1] = 4 * true - 2  # the best of the three
+    logits.requires_grad_()
+    rating = torch.tensor([[0.1, 0.2, 0.9, 0.3]])  # the second is the one shown
+    round_loss(logits, rating, true, torch.tensor([True]), ambiguous=True).backward()
+    single, best, shown, other = logits.grad[0].abs().sum((1, 2)).tolist()
+    assert best > 0 and shown > 5 * other > 0 and single > shown

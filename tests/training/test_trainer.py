@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from napari_segment_anything.modeling.sizes import ConvConfig, SamConfig, build_
 from napari_segment_anything.training.data import CropBatches, CropSettings, cut_crop
 from napari_segment_anything.training.synthesis import Scene
 from napari_segment_anything.training.trainer import Trainer, TrainSettings
+from napari_segment_anything.training.views import draw_targets
 
 SMALL = SamConfig(
     ConvConfig(widths=(16, 16, 16, 16), depths=(0, 1, 0, 0), stem_chans=8, window_cells=16),
@@ -20,7 +23,7 @@ SMALL = SamConfig(
     mask_in_chans=8,
     iou_head_hidden_dim=16,
 )
-CROPS = CropSettings(side_px=192, zoom_spread=0.1, synthetic_part=0.0)
+CROPS = CropSettings(side_px=192, zoom_spread=0.1, synthetic_part=0.0, empty_part=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,19 @@ def test_crops_are_reproduced_and_hold_objects(batches):
     assert torch.equal(a.image, b.image) and torch.equal(a.labels, b.labels)
     assert a.image.shape == (2, 3, 192, 192) and (a.labels > 0).flatten(1).any(1).all()
     assert not torch.equal(batches[4].image, a.image)
+
+
+def test_some_crops_have_nothing_and_teach_that(batches, tmp_path):
+    empty = CropBatches(batches.real, replace(CROPS, empty_part=1.0), 2, seed=0, synthetic_pool=1)
+    crops = empty[0]
+    assert not crops.labels.any() and crops.image.std() > 1
+    run = trainer(tmp_path)
+    targets = draw_targets(crops.labels[:, ::2, ::2], 4, torch.Generator().manual_seed(0))
+    assert targets.ids.tolist() == [0, 0] and targets.crop.tolist() == [0, 1]
+    measured = [run.train_step(empty[i]) for i in range(30)]
+    # Nothing is foreground, and what a click answers there is rated low.
+    assert measured[-1]["dense"] < 0.5 * measured[0]["dense"]
+    assert measured[-1]["loss"] < 0.5 * measured[0]["loss"]
 
 
 def test_image_and_labels_stay_together():

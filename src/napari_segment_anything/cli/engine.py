@@ -15,7 +15,7 @@ import typer
 from ..config import ModelChoice
 from ..data_engine.settings import EngineSettings, Pace
 from ..training.settings import FitSettings
-from .options import HELP, with_settings
+from .options import HELP, picked, with_settings
 
 if TYPE_CHECKING:
     from ..data_engine.annotator import Annotator
@@ -38,17 +38,17 @@ Model = Annotated[str, typer.Option(help=HELP["name"])]
 Json = Annotated[Optional[Path], typer.Option(help="Also write the report here.")]
 Plot = Annotated[Optional[Path], typer.Option(help="Also draw it here; needs matplotlib.")]
 
-CHOSEN, PACE = EngineSettings(), Pace()
+CHOSEN = EngineSettings()
 
 
-def _option(settings: Any, name: str) -> Any:
-    """The option of a field of `EngineSettings` or `Pace`."""
-    metadata = next(field.metadata for field in fields(settings) if field.name == name)
+def _option(name: str) -> Any:
+    """The option of a field of `EngineSettings`."""
+    metadata = next(field.metadata for field in fields(EngineSettings) if field.name == name)
     return typer.Option(min=metadata["min"], max=metadata["max"], help=metadata["help"])
 
 
-ConfidentIou = Annotated[float, _option(CHOSEN, "confident_iou")]
-ConfidentStability = Annotated[float, _option(CHOSEN, "confident_stability")]
+ConfidentIou = Annotated[float, _option("confident_iou")]
+ConfidentStability = Annotated[float, _option("confident_stability")]
 
 
 @app.command()
@@ -169,12 +169,13 @@ def status(
 
 @app.command()
 @partial(with_settings, kind=FitSettings, unset="")
+@partial(with_settings, kind=Pace, unset="")
 def simulate(
     folder: Folder,
     data: Annotated[Path, typer.Option(help="Labelled images: images/, labels/, split.csv.")],
     rounds: Annotated[int, typer.Option(min=1, help="Trainings.")] = 3,
-    images: Annotated[int, _option(CHOSEN, "images_per_round")] = CHOSEN.images_per_round,
-    assisted_rounds: Annotated[int, _option(CHOSEN, "assisted_rounds")] = CHOSEN.assisted_rounds,
+    images: Annotated[int, _option("images_per_round")] = CHOSEN.images_per_round,
+    assisted_rounds: Annotated[int, _option("assisted_rounds")] = CHOSEN.assisted_rounds,
     automatic: Annotated[int, typer.Option(min=0, help="Images annotated at the end.")] = 6,
     held_out: Annotated[int, typer.Option(min=0, help="Images scored after each round.")] = 6,
     model: Model = DEFAULT_MODEL,
@@ -192,18 +193,6 @@ def simulate(
     paints: Annotated[
         bool, typer.Option(help="Whether what clicks leave bad is painted, or left.")
     ] = True,
-    seconds_per_click: Annotated[
-        float, _option(PACE, "seconds_per_click")
-    ] = PACE.seconds_per_click,
-    seconds_per_glance: Annotated[
-        float, _option(PACE, "seconds_per_glance")
-    ] = PACE.seconds_per_glance,
-    seconds_per_rejection: Annotated[
-        float, _option(PACE, "seconds_per_rejection")
-    ] = PACE.seconds_per_rejection,
-    seconds_per_painting: Annotated[
-        float, _option(PACE, "seconds_per_painting")
-    ] = PACE.seconds_per_painting,
     confident_iou: ConfidentIou = CHOSEN.confident_iou,
     confident_stability: ConfidentStability = CHOSEN.confident_stability,
     json: Json = None,
@@ -220,12 +209,10 @@ def simulate(
         from ..data_engine.simulation import Setup, simulated_project
 
         count = rounds * images + automatic
-        training = FitSettings(**settings)
+        training = picked(FitSettings, settings)
         setup = Setup(model, count, held_out, training.seed, corruption, image_px, noise)
         project = simulated_project(folder, data, setup)
-        pace = Pace(
-            seconds_per_click, seconds_per_glance, seconds_per_rejection, seconds_per_painting
-        )
+        pace = picked(Pace, settings)
         person = SimulatedAnnotator(project.truth(), target_iou, most_clicks, paints, pace)
         engine = _engine(
             project,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from enum import StrEnum
 from functools import wraps
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 import typer
 
 from ..config import AutoMaskSettings, ModelChoice
 
+T = TypeVar("T")
 HELP = {setting.name: setting.metadata["help"] for setting in fields(ModelChoice)}
 
 
@@ -38,6 +39,12 @@ def with_settings(
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+def picked(kind: type[T], given: Mapping[str, Any]) -> T:
+    """The settings ``kind`` with those of its fields that are ``given``, among others."""
+    names = {setting.name for setting in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in given.items() if name in names})
 
 
 def _option(setting: Any, unset: str) -> inspect.Parameter:

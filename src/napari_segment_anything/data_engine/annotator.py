@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..evaluation.interactive import centre_xy, next_click
+from ..evaluation.matching import iou_of
 from ..structures import MaskPrediction
 from .canvas import Canvas, Drawn, Mask, Review
 from .records import Effort, Labels
@@ -169,12 +170,6 @@ def ids_by_size(labels: NDArray[np.integer[Any]]) -> list[int]:
     """Ids of the objects in (H, W) labels, large ones first."""
     ids, areas = np.unique(labels[labels > 0], return_counts=True)
     return [int(i) for i in ids[np.argsort(-areas, kind="stable")]]
-
-
-def iou_of(a: Mask, b: Mask) -> float:
-    """IoU of two masks of the same shape; 0 if both are empty."""
-    union = int((a | b).sum())
-    return int((a & b).sum()) / union if union else 0.0
 
 
 def best_iou(mask: Mask, labels: NDArray[np.integer[Any]]) -> float:

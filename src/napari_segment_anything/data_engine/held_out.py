@@ -10,9 +10,9 @@ import numpy as np
 
 from ..evaluation.instances import pooled
 from ..evaluation.interactive import centre_xy
-from ..evaluation.matching import Overlaps, overlaps_of
+from ..evaluation.matching import Overlaps, iou_of, overlaps_of
 from ..io.labelled import LabelledImage
-from .annotator import SimulatedAnnotator, ids_by_size, iou_of
+from .annotator import SimulatedAnnotator, ids_by_size
 from .canvas import Canvas
 from .records import Labels
 from .stages import Picture, Tools, confident_masks

@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
-
-def _setting(default: Any, low: float, high: float, help: str) -> Any:
-    return field(default=default, metadata={"min": low, "max": high, "help": help})
-
-
-def _check_ranges(settings: Any) -> None:
-    for setting in fields(settings):
-        low, high = setting.metadata["min"], setting.metadata["max"]
-        value = getattr(settings, setting.name)
-        if not low <= value <= high:
-            raise ValueError(f"Expected {setting.name} from {low} to {high}, got {value!r}.")
+from ..settings import check_all, setting
 
 
 @dataclass(frozen=True)
@@ -28,22 +17,30 @@ class EngineSettings:
     trained on, 72 % of those above 0.8 and 0.8 matched an object with an IoU of 0.85 and more.
     """
 
-    images_per_round: int = _setting(6, 1, 1_000_000, "Images annotated before each training.")
-    assisted_rounds: int = _setting(
-        1, 0, 1000, "First rounds in which nothing is pre-filled; the others are semi-automatic."
+    images_per_round: int = setting(
+        6, min=1, max=1_000_000, help="Images annotated before each training."
     )
-    confident_iou: float = _setting(
-        0.8, 0.0, 1.0, "Masks are pre-filled and automatic above this predicted IoU."
+    assisted_rounds: int = setting(
+        1,
+        min=0,
+        max=1000,
+        help="First rounds in which nothing is pre-filled; the others are semi-automatic.",
     )
-    confident_stability: float = _setting(
-        0.8, 0.0, 1.0, "Masks are pre-filled and automatic above this stability."
+    confident_iou: float = setting(
+        0.8, min=0.0, max=1.0, help="Masks are pre-filled and automatic above this predicted IoU."
     )
-    validation_every: int = _setting(
-        5, 2, 1000, "Every n-th annotated image chooses the checkpoint instead of training it."
+    confident_stability: float = setting(
+        0.8, min=0.0, max=1.0, help="Masks are pre-filled and automatic above this stability."
+    )
+    validation_every: int = setting(
+        5,
+        min=2,
+        max=1000,
+        help="Every n-th annotated image chooses the checkpoint instead of training it.",
     )
 
     def __post_init__(self) -> None:
-        _check_ranges(self)
+        check_all(self)
 
     @property
     def confident(self) -> Mapping[str, float]:
@@ -58,21 +55,24 @@ class EngineSettings:
 class Pace:
     """The simulated person's time: an assumption, not a measurement."""
 
-    seconds_per_click: float = _setting(
-        1.5, 0.0, 3600.0, "One click of an object, with a look at its answer."
+    seconds_per_click: float = setting(
+        1.5, min=0.0, max=3600.0, help="One click of an object, with a look at its answer."
     )
-    seconds_per_glance: float = _setting(
-        0.5, 0.0, 3600.0, "One look at a pre-filled mask, or at another of three candidates."
+    seconds_per_glance: float = setting(
+        0.5,
+        min=0.0,
+        max=3600.0,
+        help="One look at a pre-filled mask, or at another of three candidates.",
     )
-    seconds_per_rejection: float = _setting(
-        1.5, 0.0, 3600.0, "A pre-filled mask taken away, on top of the look at it."
+    seconds_per_rejection: float = setting(
+        1.5, min=0.0, max=3600.0, help="A pre-filled mask taken away, on top of the look at it."
     )
-    seconds_per_painting: float = _setting(
-        20.0, 0.0, 3600.0, "An object painted with the brush, after its clicks."
+    seconds_per_painting: float = setting(
+        20.0, min=0.0, max=3600.0, help="An object painted with the brush, after its clicks."
     )
 
     def __post_init__(self) -> None:
-        _check_ranges(self)
+        check_all(self)
 
     def seconds(
         self, clicks: int = 0, glances: int = 0, rejections: int = 0, paintings: int = 0

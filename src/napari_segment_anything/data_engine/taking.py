@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .annotator import ids_by_size, iou_of
+from ..evaluation.matching import iou_of
+from .annotator import ids_by_size
 from .canvas import Mask, Proposals
 from .records import Annotation, Effort, Labels, ObjectRecord, Origin
 

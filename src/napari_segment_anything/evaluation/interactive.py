@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..structures import MaskPrediction, Prompt
+from .matching import iou_of
 
 Mask = NDArray[np.bool_]
 Point = tuple[float, float]
@@ -94,13 +95,13 @@ def _rounds(ask: Ask, true: Mask, prompt: Prompt, rounds: int) -> tuple[tuple[fl
         return (), float("nan")
     answer = _best_of(ask(prompt))
     rating = answer.rating
-    ious = [_iou(answer.mask, true)]
+    ious = [iou_of(answer.mask, true)]
     while len(ious) < rounds:
         click = next_click(answer.mask, true)
         if click is not None:
             prompt = _corrected(prompt, *click, answer.logits)
             answer = _best_of(ask(prompt))
-        ious.append(_iou(answer.mask, true))
+        ious.append(iou_of(answer.mask, true))
     return tuple(ious), rating
 
 
@@ -118,11 +119,6 @@ def _corrected(prompt: Prompt, xy: Point, label: int, logits: NDArray[np.float32
 def _best_of(prediction: MaskPrediction) -> _Answer:
     best = int(prediction.iou.argmax())
     return _Answer(prediction.masks[best], float(prediction.iou[best]), prediction.logits[best])
-
-
-def _iou(a: Mask, b: Mask) -> float:
-    union = int(np.count_nonzero(a | b))
-    return np.count_nonzero(a & b) / union if union else 1.0
 
 
 def _window(mask: Mask) -> tuple[slice, slice] | None:

@@ -1,4 +1,4 @@
-"""Which found object is which true one: overlaps of two label images, and one-to-one matches."""
+"""Which found object is which true one: overlaps of masks and label images, one-to-one matches."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ class Overlaps:
     def dice(self) -> NDArray[np.float64]:
         """(P,) Dice coefficient of each pair."""
         return np.asarray(2 * self.shared_px / self.sums_px, np.float64)
+
+
+def iou_of(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """IoU of two masks of the same shape; 1 if both are empty."""
+    union = int(np.count_nonzero(a | b))
+    return np.count_nonzero(a & b) / union if union else 1.0
 
 
 def overlaps_of(found: NDArray[np.integer], true: NDArray[np.integer]) -> Overlaps:

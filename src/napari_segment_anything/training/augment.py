@@ -74,11 +74,11 @@ def augment_pixels(rng: Rng, image: Tensor) -> Tensor:
     if rng.random() < 0.25:
         x = _blurred(x, float(rng.uniform(0.6, 2.2)))
     if rng.random() < 0.45:
-        x = _noisy(rng, x)
+        x = noisy(rng, x)
     return x.clamp(0, 1) * 255
 
 
-def _noisy(rng: Rng, image: Tensor) -> Tensor:
+def noisy(rng: Rng, image: Tensor) -> Tensor:
     """(3, H, W) with noise of up to an eighth of its own range, in half of them of its light.
 
     A dim image has dim noise. A camera without colour has the same in all three channels.

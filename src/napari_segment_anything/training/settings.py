@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field, fields, replace
-from numbers import Real
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import PRECISIONS
+from ..settings import check_all, setting
 
 WHAT = ("decoder", "lora", "all")
 SCHEDULES = ("cosine", "step")
 MASK_LOSSES = ("auto", "focal", "balanced")
 AUTOMATIC_DECODERS = ("auto", "add", "keep")
 RATES = {"decoder": 2e-4, "lora": 1e-4, "all": 2e-5}
-
-
-def _setting(default: Any, *, label: str, help: str, **limits: Any) -> Any:
-    """A dataclass field that carries what a control needs to show it."""
-    return field(default=default, metadata={"label": label, "help": help, **limits})
 
 
 @dataclass(frozen=True)
@@ -28,15 +23,15 @@ class FitSettings:
         ValueError: a value out of its range; the message says what can be.
     """
 
-    steps: int = _setting(300, label="Steps", help="Updates of the weights.", min=1, max=10_000_000)
-    what: str = _setting(
+    steps: int = setting(300, label="Steps", help="Updates of the weights.", min=1, max=10_000_000)
+    what: str = setting(
         "decoder",
         label="What to train",
         help="decoder: the encoder stays as it is. lora: also small adapters on a ViT's attention. "
         "all: every weight.",
         choices=WHAT,
     )
-    learning_rate: float | None = _setting(
+    learning_rate: float | None = setting(
         None,
         kind=float,
         label="Learning rate",
@@ -44,7 +39,7 @@ class FitSettings:
         min=1e-8,
         max=1.0,
     )
-    crop_px: int | None = _setting(
+    crop_px: int | None = setting(
         None,
         kind=int,
         label="Crop",
@@ -53,25 +48,25 @@ class FitSettings:
         min=32,
         max=4096,
     )
-    batch: int = _setting(1, label="Batch", help="Crops that are encoded together.", min=1, max=256)
-    accumulate: int = _setting(
+    batch: int = setting(1, label="Batch", help="Crops that are encoded together.", min=1, max=256)
+    accumulate: int = setting(
         1,
         label="Accumulate",
         help="Batches whose gradients are added up before an update; needs no more memory.",
         min=1,
         max=256,
     )
-    objects_per_crop: int = _setting(
+    objects_per_crop: int = setting(
         8, label="Objects per crop", help="Objects prompted in each crop.", min=1, max=64
     )
-    box_part: float = _setting(
+    box_part: float = setting(
         0.5,
         label="Boxes",
         help="Part of the objects whose first prompt is a box; the others begin with a point.",
         min=0.0,
         max=1.0,
     )
-    corrections: int | None = _setting(
+    corrections: int | None = setting(
         None,
         kind=int,
         label="Corrections",
@@ -79,7 +74,7 @@ class FitSettings:
         min=0,
         max=8,
     )
-    still_rounds: int | None = _setting(
+    still_rounds: int | None = setting(
         None,
         kind=int,
         label="Still rounds",
@@ -88,14 +83,14 @@ class FitSettings:
         min=0,
         max=2,
     )
-    mask_loss: str = _setting(
+    mask_loss: str = setting(
         "auto",
         label="Mask loss",
         help="focal: focal and Dice loss, 20 : 1. balanced: cross entropy by object size and Dice. "
         "auto: focal for a ViT, balanced for nano.",
         choices=MASK_LOSSES,
     )
-    dense_weight: float = _setting(
+    dense_weight: float = setting(
         1.0,
         label="Dense head",
         help="Weight of the loss of nano's dense head or of the automatic decoder, which find "
@@ -104,7 +99,7 @@ class FitSettings:
         min=0.0,
         max=100.0,
     )
-    automatic_decoder: str = _setting(
+    automatic_decoder: str = setting(
         "auto",
         label="Automatic decoder",
         help="The decoder with which micro-sam's models segment whole images. auto: it learns "
@@ -112,13 +107,13 @@ class FitSettings:
         "steps. keep: it stays as it is.",
         choices=AUTOMATIC_DECODERS,
     )
-    schedule: str = _setting(
+    schedule: str = setting(
         "cosine",
         label="Schedule",
         help="cosine, or step: a tenth after two thirds of the run and again near its end.",
         choices=SCHEDULES,
     )
-    warmup_steps: int | None = _setting(
+    warmup_steps: int | None = setting(
         None,
         kind=int,
         label="Warm-up",
@@ -126,25 +121,25 @@ class FitSettings:
         min=1,
         max=100_000,
     )
-    weight_decay: float = _setting(0.1, label="Weight decay", help="AdamW's.", min=0.0, max=1.0)
-    layer_decay: float = _setting(
+    weight_decay: float = setting(0.1, label="Weight decay", help="AdamW's.", min=0.0, max=1.0)
+    layer_decay: float = setting(
         0.8,
         label="Layer decay",
         help="A block of a ViT learns at this part of the rate of the block above it.",
         min=0.1,
         max=1.0,
     )
-    drop_path: float = _setting(
+    drop_path: float = setting(
         0.1,
         label="Drop path",
         help="Rate at which the last block of a ViT is left out, if all of it is trained.",
         min=0.0,
         max=0.9,
     )
-    clip_norm: float = _setting(
+    clip_norm: float = setting(
         1.0, label="Clip norm", help="Longest gradient of an update.", min=1e-3, max=1e6
     )
-    average: float = _setting(
+    average: float = setting(
         0.98,
         label="Average",
         help="Part of their mean that the validated and saved weights keep at each step, once it "
@@ -152,28 +147,28 @@ class FitSettings:
         min=0.0,
         max=0.9999,
     )
-    lora_rank: int = _setting(8, label="LoRA rank", help="Channels of an adapter.", min=1, max=256)
-    recompute: bool = _setting(
+    lora_rank: int = setting(8, label="LoRA rank", help="Channels of an adapter.", min=1, max=256)
+    recompute: bool = setting(
         True,
         label="Recompute blocks",
         help="Compute a ViT block's activations again for its gradients instead of keeping them: "
         "slower by a third, and much less memory.",
     )
-    zoom_spread: float = _setting(
+    zoom_spread: float = setting(
         0.3,
         label="Zoom spread",
         help="Deviation of the crops' zoom, in powers of two.",
         min=0.0,
         max=2.0,
     )
-    augment: float = _setting(
+    augment: float = setting(
         0.5,
         label="Augment",
         help="Part of the crops whose light, colour, focus and noise are changed.",
         min=0.0,
         max=1.0,
     )
-    cached_crops: int | None = _setting(
+    cached_crops: int | None = setting(
         None,
         kind=int,
         label="Cached crops",
@@ -182,15 +177,15 @@ class FitSettings:
         min=0,
         max=100_000,
     )
-    precision: str = _setting(
+    precision: str = setting(
         "auto",
         label="Precision",
         help="auto, fp32, bf16 or fp16; auto takes bf16 where the hardware multiplies it, fp16 on "
         "older CUDA.",
         choices=PRECISIONS,
     )
-    device: str = _setting("auto", label="Device", help="auto, cpu, cuda, cuda:N or mps.")
-    validate_every: int | None = _setting(
+    device: str = setting("auto", label="Device", help="auto, cpu, cuda, cuda:N or mps.")
+    validate_every: int | None = setting(
         None,
         kind=int,
         label="Validate every",
@@ -199,37 +194,36 @@ class FitSettings:
         min=1,
         max=1_000_000,
     )
-    objects_per_val_image: int = _setting(
+    objects_per_val_image: int = setting(
         16,
         label="Validated objects",
         help="At most so many objects of each validation image are prompted.",
         min=1,
         max=10_000,
     )
-    val_images: int = _setting(
+    val_images: int = setting(
         32,
         label="Validation images",
         help="At most so many of the validation images are used, spread over all of them.",
         min=1,
         max=100_000,
     )
-    patience: int = _setting(
+    patience: int = setting(
         0,
         label="Patience",
         help="Stop after so many validations without a better score; 0 goes on to the end.",
         min=0,
         max=10_000,
     )
-    tensorboard: bool = _setting(
+    tensorboard: bool = setting(
         False, label="TensorBoard", help="Write event files for TensorBoard, too."
     )
-    seed: int = _setting(
+    seed: int = setting(
         0, label="Seed", help="Decides everything that is drawn.", min=0, max=2**31 - 1
     )
 
     def __post_init__(self) -> None:
-        for known in fields(self):
-            object.__setattr__(self, known.name, _checked(known, getattr(self, known.name)))
+        check_all(self)
 
     def settled(self, *, is_square: bool, on_gpu: bool) -> FitSettings:
         """The settings with every choice made, for a model with a square encoder or another."""
@@ -248,23 +242,3 @@ class FitSettings:
         if loss == "auto":
             loss = "focal" if is_square else "balanced"
         return replace(self, mask_loss=loss, **unset)
-
-
-def _checked(known: Field[Any], value: Any) -> Any:
-    """The value of a setting, in its kind; a default of None stands for a choice made later."""
-    limits = known.metadata
-    kind = limits.get("kind", type(known.default))
-    if value is None and known.default is None:
-        return None
-    if kind in (bool, str):
-        choices = limits.get("choices", ())
-        if not isinstance(value, kind) or (choices and value not in choices):
-            wanted = f"one of {', '.join(choices)}" if choices else f"a {kind.__name__}"
-            raise ValueError(f"Expected {known.name} as {wanted}, got {value!r}.")
-        return value
-    low, high = limits["min"], limits["max"]
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high or (kind is int and value != int(value)):
-        name = "whole number" if kind is int else "number"
-        raise ValueError(f"Expected {known.name} as a {name} from {low} to {high}, got {value!r}.")
-    return kind(value)
