@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from skimage.measure import regionprops
 
 from napari_segment_anything.training import clicks, losses
 from napari_segment_anything.training.data import kind_shares
@@ -12,6 +13,7 @@ from napari_segment_anything.training.synthesis import (
     clouds,
     draw_objects,
     empty_scene,
+    paint,
     synthesise,
 )
 
@@ -109,6 +111,20 @@ def test_synthesis_is_reproduced_by_its_seed():
     assert np.array_equal(a.image, b.image) and np.array_equal(a.labels, b.labels)
     other = synthesise(np.random.default_rng(6), (96, 96))
     assert not np.array_equal(a.image, other.image)
+
+
+def test_some_scenes_are_flat_and_some_objects_have_corners():
+    labels = np.zeros((60, 60), np.int32)
+    labels[10:30, 10:30], labels[35:50, 20:55] = 1, 2
+    painted = [paint(np.random.default_rng(seed), labels) for seed in range(60)]
+    tones = [len(np.unique(p.reshape(-1, 3), axis=0)) for p in painted]
+    flat = [n for n in tones if n <= 3]
+    assert 5 < len(flat) < 25 and set(flat) == {2, 3} and max(tones) > 100
+    full = []
+    for seed in range(30):
+        drawn = draw_objects(np.random.default_rng(seed), (200, 200), "blobs")
+        full += [r.solidity * r.area / r.area_bbox for r in regionprops(drawn) if r.area > 300]
+    assert np.quantile(full, 0.98) > 0.85 > np.median(full)  # a disk fills 0.79 of its rectangle
 
 
 def test_clouds_are_as_wide_as_asked_for():

@@ -18,6 +18,12 @@ Rng = np.random.Generator
 Grid = NDArray[np.float32]
 MOST_OBJECTS = 250
 LATTICE_PART = 0.25
+CORNERED_PART = 0.2
+"""Objects between a disk and a rectangle."""
+
+FLAT_PART = 0.2
+"""Scenes as a program draws them, or a scanner sees print: even tones, sharp, without noise."""
+
 KINDS = ("blobs", "rings", "rods", "filaments", "regions")
 
 
@@ -77,7 +83,14 @@ def _blob(rng: Rng, y: Grid, x: Grid, radius: float, kind: str) -> NDArray[np.bo
         return inside
     stretch = rng.uniform(1.0, 1.6)
     u, v = u * np.sqrt(stretch), v / np.sqrt(stretch)
-    distance = np.hypot(u, v)
+    if rng.random() < CORNERED_PART:
+        power = np.float32(np.exp(rng.uniform(np.log(3), np.log(30))))
+        largest = np.maximum(np.maximum(np.abs(u), np.abs(v)), np.float32(1e-3))
+        distance = largest * ((np.abs(u) / largest) ** power + (np.abs(v) / largest) ** power) ** (
+            1 / power
+        )
+    else:
+        distance = np.hypot(u, v)
     outer = _blob_radius(rng, np.arctan2(v, u), radius * 0.85)
     inside = distance < outer
     if kind == "rings":
@@ -189,10 +202,12 @@ def paint(rng: Rng, labels: NDArray[np.int32]) -> NDArray[np.uint8]:
     count = int(labels.max())
     contrast = rng.uniform(0.12, 0.6) * (1 if rng.random() < 0.65 else -1)
     base = rng.uniform(0.05, 0.4) if contrast > 0 else rng.uniform(0.6, 0.95)
-    levels = np.concatenate([[0.0], contrast * np.exp(rng.normal(0, 0.25, count))]).astype(
-        np.float32
-    )
+    spread = 0.25 if rng.random() < 0.75 else 0.0
+    levels = np.zeros(count + 1, np.float32)
+    levels[1:] = contrast * np.exp(rng.normal(0, spread, count))
     tone = levels[labels]
+    if rng.random() < FLAT_PART:
+        return _coloured(rng, base + tone)
     if rng.random() < 0.4:  # brighter or darker towards the border, as membranes and domes are
         depth = ndimage.distance_transform_edt(labels > 0).astype(np.float32)
         tone = tone * (1 + rng.uniform(-0.5, 0.4) * np.exp(-depth / rng.uniform(1.5, 6)))
@@ -203,8 +218,12 @@ def paint(rng: Rng, labels: NDArray[np.int32]) -> NDArray[np.uint8]:
     light = light + rng.uniform(0, 0.06) * smooth_noise(rng, size, float(rng.uniform(20, 80)))
     light = ndimage.gaussian_filter(light, rng.uniform(0.3, 1.8))
     light = light + rng.uniform(0, 0.08) * rng.standard_normal(size)
-    gain = np.ones(3)
-    offset = np.zeros(3)
+    return _coloured(rng, light)
+
+
+def _coloured(rng: Rng, light: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """(H, W) light around 0..1 -> (H, W, 3) uint8, grey or of one hue."""
+    gain, offset = np.ones(3), np.zeros(3)
     if rng.random() < 0.35:
         gain, offset = rng.uniform(0.4, 1.2, 3), rng.uniform(-0.1, 0.2, 3)
     colour = 255 * (light[..., None] * gain + offset)
