@@ -74,7 +74,7 @@ class CropSettings:
     side_px: int = 384
     zoom_spread: float = 0.5
     synthetic_part: float = 0.2
-    empty_part: float = 0.05
+    empty_part: float = 0.12
     bent_part: float = 0.4
     changed_part: float = 0.5
 

@@ -243,7 +243,7 @@ def empty_scene(rng: Rng, size: tuple[int, int] = (256, 256)) -> Scene:
     Stretched to what 8 bits hold, as a camera's counts are before they are encoded.
     """
     light = np.zeros(size, np.float32)
-    if rng.random() < 0.65:
+    if rng.random() < 0.75:
         light = clouds(rng, size, float(np.exp(rng.uniform(np.log(6), np.log(60)))))
     if rng.random() < 0.4:
         light = light + rng.uniform(0.1, 1) * clouds(rng, size, 2.0 * max(size))
