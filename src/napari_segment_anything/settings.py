@@ -33,8 +33,8 @@ def checked(known: Field[Any], value: Any) -> Any:
     if kind in (bool, str):
         choices = limits.get("choices", ())
         if not isinstance(value, kind) or (choices and value not in choices):
-            wanted = f"one of {', '.join(choices)}" if choices else f"a {kind.__name__}"
-            raise ValueError(f"Expected {known.name} as {wanted}, got {value!r}.")
+            wanted = f"out of {', '.join(choices)}" if choices else f"as a {kind.__name__}"
+            raise ValueError(f"Expected {known.name} {wanted}, got {value!r}.")
         return value
     low, high = limits["min"], limits["max"]
     is_number = isinstance(value, Real) and not isinstance(value, bool)

@@ -299,7 +299,7 @@ def test_nano_s_kind_is_not_exported(runs, tmp_path):
         ({"steps": 0}, "Expected steps as a whole number from 1"),
         ({"steps": 2.5}, "Expected steps as a whole number"),
         ({"learning_rate": 3}, "Expected learning_rate as a number from 1e-08 to 1.0, got 3"),
-        ({"what": "encoder"}, "Expected what as one of decoder, lora, all, got 'encoder'"),
+        ({"what": "encoder"}, "Expected what out of decoder, lora, all, got 'encoder'"),
         ({"recompute": 1}, "Expected recompute as a bool, got 1"),
         ({"corrections": 9}, "Expected corrections as a whole number from 0 to 8"),
     ],
