@@ -13,7 +13,6 @@ from .settings import checked, setting
 
 _PROMPTED = ("prompts", "grid")
 
-
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 AUTO_MASK_MODES = ("auto", "decoder", "prompts", "grid")

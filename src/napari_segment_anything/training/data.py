@@ -66,9 +66,8 @@ class CropSettings:
     """How crops are drawn; ``zoom_spread`` is the deviation of log2 of the zoom.
 
     ``synthetic_part`` of them are of drawn images, ``empty_part`` of drawn fields in which there is
-    nothing; ``bent_part`` are turned, stretched and bent;
-    ``changed_part`` get another microscope's light, focus and noise. The rest is left as taken, so
-    that usual images are learnt best.
+    nothing; ``bent_part`` are turned, stretched and bent; ``changed_part`` get another microscope's
+    light, focus and noise. The rest is left as taken, so that usual images are learnt best.
     """
 
     side_px: int = 384

@@ -226,12 +226,12 @@ def interactive_loss(
     return sum(losses, features.new_zeros(()))
 
 
-def best_answer(logits: Tensor, iou: Tensor, ambiguous: bool) -> Tensor:
-    """(N, 4, h, w), (N, 4) -> (N, h, w): of three masks the best rated, else the single one."""
+def best_answer(answers: Tensor, iou: Tensor, ambiguous: bool) -> Tensor:
+    """(N, 4, ...), (N, 4) -> (N, ...): the best rated of three masks, else the single one."""
     if not ambiguous:
-        return logits[:, 0]
+        return answers[:, 0]
     best = iou[:, 1:].argmax(1) + 1
-    return logits[torch.arange(len(logits), device=best.device), best]
+    return answers[torch.arange(len(answers), device=best.device), best]
 
 
 def round_loss(logits: Tensor, iou: Tensor, true: Tensor, real: Tensor, ambiguous: bool) -> Tensor:
@@ -248,7 +248,6 @@ def round_loss(logits: Tensor, iou: Tensor, true: Tensor, real: Tensor, ambiguou
         return rating
     each = mask_loss(logits[real], tokens[real])
     three = each[:, 1:].min(dim=1).values + 0.05 * each[:, 1:].mean(dim=1)
-    shown = each[:, 1:].gather(1, iou[real, 1:].argmax(1, keepdim=True))[:, 0]
-    three = three + SHOWN_WEIGHT * shown
+    three = three + SHOWN_WEIGHT * best_answer(each, iou[real], ambiguous=True)
     weight = (0.5, 1.0) if ambiguous else (1.0, 0.25)
     return (weight[0] * each[:, 0] + weight[1] * three).mean() + rating

@@ -83,14 +83,9 @@ def _blob(rng: Rng, y: Grid, x: Grid, radius: float, kind: str) -> NDArray[np.bo
         return inside
     stretch = rng.uniform(1.0, 1.6)
     u, v = u * np.sqrt(stretch), v / np.sqrt(stretch)
-    if rng.random() < CORNERED_PART:
-        power = np.float32(np.exp(rng.uniform(np.log(3), np.log(30))))
-        largest = np.maximum(np.maximum(np.abs(u), np.abs(v)), np.float32(1e-3))
-        distance = largest * ((np.abs(u) / largest) ** power + (np.abs(v) / largest) ** power) ** (
-            1 / power
-        )
-    else:
-        distance = np.hypot(u, v)
+    has_corners = rng.random() < CORNERED_PART
+    power = float(np.exp(rng.uniform(np.log(3), np.log(30)))) if has_corners else 2.0
+    distance = np.linalg.norm(np.stack([u, v]).astype(np.float64), power, axis=0)
     outer = _blob_radius(rng, np.arctan2(v, u), radius * 0.85)
     inside = distance < outer
     if kind == "rings":

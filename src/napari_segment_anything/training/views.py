@@ -57,9 +57,6 @@ def draw_targets(
         crop.append(torch.full((len(drawn),), b))
         ids.append(drawn)
         masks.append(plane[None] == drawn[:, None, None])
-    if not crop:
-        size = labels.shape[1:]
-        return Targets(torch.zeros(0).long(), torch.zeros(0).long(), torch.zeros(0, *size).bool())
     return Targets(torch.cat(crop), torch.cat(ids), torch.cat(masks))
 
 
