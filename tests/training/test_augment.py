@@ -55,9 +55,18 @@ def test_noise_is_as_strong_as_the_image_reaches():
         )
         parts.append(float(bright.std()))
         assert torch.allclose(dim, 0.1 * bright, atol=1e-6)
-    assert 0.005 < min(parts) < 0.03 and 0.1 < max(parts) < 0.13
+    assert 0.005 < min(parts) < 0.03 and 0.07 < max(parts) < 0.13
     flat = torch.full((3, 16, 16), 0.5)
     assert torch.equal(noisy(np.random.default_rng(0), flat), flat)
+
+
+def test_noise_is_of_camera_pixels_that_grow_with_the_image():
+    flat = torch.linspace(0, 1, 128).expand(3, 128, 128)
+    alike = []
+    for seed in range(40):
+        noise = (noisy(np.random.default_rng(seed), flat) - flat)[0, :, 96:]
+        alike.append(float(np.corrcoef(noise[:, 1:].flatten(), noise[:, :-1].flatten())[0, 1]))
+    assert min(alike) < 0.15 and max(alike) > 0.6
 
 
 def test_some_noise_is_without_colour_and_some_grows_with_light():

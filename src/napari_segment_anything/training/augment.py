@@ -15,6 +15,9 @@ MOST_BENT = 3.0
 BENT_OVER = 0.15
 """Over what part of the crop's side the bending changes its direction."""
 
+LARGEST_GRAIN_PX = 2.5
+"""Side of a camera's pixel in a crop, at most: images are enlarged, and their noise with them."""
+
 
 def flip_and_turn(rng: Rng, *maps: Tensor) -> list[Tensor]:
     """The same quarter turns and mirroring for all ``maps`` (..., S, S)."""
@@ -81,15 +84,24 @@ def augment_pixels(rng: Rng, image: Tensor) -> Tensor:
 def noisy(rng: Rng, image: Tensor) -> Tensor:
     """(3, H, W) with noise of up to an eighth of its own range, in half of them of its light.
 
-    A dim image has dim noise. A camera without colour has the same in all three channels.
+    A dim image has dim noise. A camera without colour has the same in all three channels. The
+    noise is of the camera's pixels, which are as large as the crop's or larger.
     """
-    planes = image.shape[:1] if rng.random() < 0.3 else (1,)
-    noise = rng.standard_normal((*planes, *image.shape[1:]), dtype=np.float32)
+    planes = image.shape[0] if rng.random() < 0.3 else 1
+    noise = _grainy(rng, planes, (image.shape[-2], image.shape[-1]))
     low, high = image.amin(), image.amax()
     sigma = float(rng.uniform(0.01, 0.125)) * (high - low)
     if rng.random() < 0.5:  # of photons: more where there is more light
         sigma = sigma * (2 * (image - low) / (high - low).clamp(min=1e-4)).sqrt()
-    return image + sigma * torch.from_numpy(noise)
+    return image + sigma * noise
+
+
+def _grainy(rng: Rng, planes: int, size: tuple[int, int]) -> Tensor:
+    """(planes, H, W) noise of deviation 1 on a camera's pixels, enlarged to the crop's."""
+    grain = LARGEST_GRAIN_PX ** rng.uniform(0, 1)
+    camera = [int(np.ceil(side / grain)) for side in size]
+    noise = torch.from_numpy(rng.standard_normal((1, planes, *camera), dtype=np.float32))
+    return F.interpolate(noise, size, mode="bilinear", align_corners=False)[0]
 
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:

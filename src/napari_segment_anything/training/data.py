@@ -73,7 +73,7 @@ class CropSettings:
     side_px: int = 384
     zoom_spread: float = 0.5
     synthetic_part: float = 0.2
-    empty_part: float = 0.12
+    empty_part: float = 0.15
     bent_part: float = 0.4
     changed_part: float = 0.5
 
