@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from napari_segment_anything.training.augment import bent, noisy
+from napari_segment_anything.training.augment import bent, noisy, stained
 
 
 def scene():
@@ -74,3 +74,15 @@ def test_some_noise_is_without_colour_and_some_grows_with_light():
     noise = [noisy(np.random.default_rng(seed), ramp) - ramp for seed in range(40)]
     assert 5 < sum(torch.equal(n[0], n[1]) for n in noise) < 40
     assert 8 < sum(bool(n[..., 96:].std() > 1.5 * n[..., :32].std()) for n in noise) < 32
+
+
+def test_a_dyed_slide_is_dark_where_the_specimen_shone():
+    image, _, labels = scene()
+    seen = set()
+    for seed in range(20):
+        slide = stained(np.random.default_rng(seed), image / 255)
+        assert slide.dtype == torch.float32 and slide.min() >= 0 and slide.max() <= 1
+        lit = [float(slide.mean(0)[labels == label].mean()) for label in (0, 3, 70_001)]
+        assert lit[2] < lit[1] < lit[0]
+        seen.add(int(slide[:, labels == 70_001].mean(1).argmax()))
+    assert len(seen) > 1  # blue slides and brown ones

@@ -18,6 +18,14 @@ BENT_OVER = 0.15
 LARGEST_GRAIN_PX = 2.5
 """Side of a camera's pixel in a crop, at most: images are enlarged, and their noise with them."""
 
+DYES = {"haematoxylin": (0.65, 0.70, 0.29), "DAB": (0.27, 0.57, 0.78), "black": (0.58, 0.58, 0.58)}
+"""What a dye takes of red, green and blue; the first two by Ruifrok and Johnston 2001."""
+
+GROUND_DYES = {
+    "eosin": (0.07, 0.99, 0.11),
+    **{name: DYES[name] for name in ("haematoxylin", "black")},
+}
+
 
 def flip_and_turn(rng: Rng, *maps: Tensor) -> list[Tensor]:
     """The same quarter turns and mirroring for all ``maps`` (..., S, S)."""
@@ -79,6 +87,30 @@ def augment_pixels(rng: Rng, image: Tensor) -> Tensor:
     if rng.random() < 0.45:
         x = noisy(rng, x)
     return x.clamp(0, 1) * 255
+
+
+def stained(rng: Rng, image: Tensor) -> Tensor:
+    """(3, H, W) fluorescence in 0..1 -> the same specimen on a dyed slide under a white lamp.
+
+    What shone takes up a nuclear dye, which absorbs by Beer and Lambert; around it lie patches of
+    another dye, as cytoplasm and stroma do.
+    """
+    size = (image.shape[-2], image.shape[-1])
+    shone = image.mean(0)
+    low, high = (float(shone.quantile(q)) for q in (0.02, 0.995))
+    amount = ((shone - low) / max(high - low, 1e-3)).clamp(0, 1.2) ** float(rng.uniform(0.5, 1))
+    patches = torch.from_numpy(smooth_noise(rng, size, float(rng.uniform(12, 80))))
+    steepness = float(np.exp(rng.uniform(np.log(1), np.log(12))))
+    ground = torch.sigmoid(steepness * (patches + float(rng.normal(0, 0.7))))
+    grain = torch.from_numpy(smooth_noise(rng, size, float(rng.uniform(2, 8))))
+    ground = ground * (1 + float(rng.uniform(0, 0.15)) * grain)
+    dyes = [
+        torch.tensor(tones[str(rng.choice(list(tones)))]) * np.exp(rng.normal(0, 0.15, 3))
+        for tones in (DYES, GROUND_DYES)
+    ]
+    taken = float(rng.uniform(0.9, 2.2)) * amount * dyes[0][:, None, None]
+    taken = taken + float(rng.uniform(0, 0.7)) * ground * dyes[1][:, None, None]
+    return (float(rng.uniform(0.8, 1)) * torch.exp(-taken)).to(image.dtype)
 
 
 def noisy(rng: Rng, image: Tensor) -> Tensor:

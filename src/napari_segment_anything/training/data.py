@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from ..inference.model import natural_zoom
 from ..inference.preprocess import to_rgb8
-from .augment import augment_pixels, bent, flip_and_turn
+from .augment import augment_pixels, bent, flip_and_turn, stained
 from .synthesis import Rng, Scene, empty_scene, synthesise
 
 
@@ -66,14 +66,16 @@ class CropSettings:
     """How crops are drawn; ``zoom_spread`` is the deviation of log2 of the zoom.
 
     ``synthetic_part`` of them are of drawn images, ``empty_part`` of drawn fields in which there is
-    nothing; ``bent_part`` are turned, stretched and bent; ``changed_part`` get another microscope's
-    light, focus and noise. The rest is left as taken, so that usual images are learnt best.
+    nothing; ``stained_part`` of fluorescence becomes a dyed slide; ``bent_part`` are turned,
+    stretched and bent; ``changed_part`` get another microscope's light, focus and noise. The rest
+    is left as taken, so that usual images are learnt best.
     """
 
     side_px: int = 384
     zoom_spread: float = 0.5
     synthetic_part: float = 0.2
     empty_part: float = 0.15
+    stained_part: float = 0.15
     bent_part: float = 0.4
     changed_part: float = 0.5
 
@@ -171,6 +173,8 @@ class CropBatches(Dataset[Crop]):
         image, inside, labels = flip_and_turn(rng, crop.image, crop.inside, crop.labels)
         if rng.random() < self.settings.bent_part:
             image, inside, labels = bent(rng, image, inside, labels)
+        if source.kind == "fluorescence" and rng.random() < self.settings.stained_part:
+            image = 255 * stained(rng, image / 255) * inside
         if rng.random() < self.settings.changed_part:
             image = augment_pixels(rng, image) * inside
         return Crop(image, inside, labels)
