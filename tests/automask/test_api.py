@@ -7,6 +7,9 @@ import pytest
 from tests.pictures import disks, iou, random_model
 
 from napari_segment_anything import auto_mask, encode, load_model
+from napari_segment_anything.automask.api import painted
+from napari_segment_anything.automask.records import MaskRecord
+from napari_segment_anything.geometry.rle import LocalMask
 
 SPOTS = [(30, 30, 10), (30, 100, 14), (90, 60, 12), (95, 125, 9)]
 
@@ -47,6 +50,24 @@ def test_labels_and_records_belong_together(found):
         rows, cols = np.nonzero(mask)
         assert (x, y, x + w, y + h) == (cols.min(), rows.min(), cols.max(), rows.max())
         taken |= mask
+
+
+@pytest.mark.parametrize(("hidden_rows", "kept"), [(4, 2), (5, 1), (6, 1)])
+def test_what_is_left_of_a_mask_is_an_object_if_it_is_most_of_it(hidden_rows, kept):
+    whole = MaskRecord(
+        LocalMask.of(np.ones((10, 10), bool), (3, 5)), (20, 20), {"area": 100, "predicted_iou": 0.7}
+    )
+    better = MaskRecord(
+        LocalMask.of(np.ones((hidden_rows, 10), bool), (3, 5)),
+        (20, 20),
+        {"area": 10 * hidden_rows, "predicted_iou": 0.8},
+    )
+    labels, records = painted([whole, better], (20, 20))
+    assert records == [better, whole][:kept]
+    assert (
+        np.bincount(labels.ravel()).tolist()[1:]
+        == [10 * hidden_rows, 100 - 10 * hidden_rows][:kept]
+    )
 
 
 def test_image_and_its_embedding_give_the_same(nano, found):

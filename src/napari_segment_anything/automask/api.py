@@ -19,7 +19,7 @@ from .generator import Candidates, EncodeCrop, EncodedCrop, generate
 from .point_grid import Box
 from .records import MaskRecord, to_records
 
-LEAST_VISIBLE_PART = 0.25
+LEAST_VISIBLE_PART = 0.5
 Rgb = NDArray[np.uint8]
 
 
@@ -45,7 +45,7 @@ def auto_mask(
         Labels (H, W) int32, ids 1..n in order of predicted IoU; where masks overlap the better
         one keeps the pixel. ``records[i]`` belongs to label i + 1 and reads like a record of
         ``SamAutomaticMaskGenerator``, its ``segmentation`` the whole mask, (H, W) bool. A mask
-        of which better ones hide three quarters or more is left out of both: its rim is no object.
+        of which better ones hide half or more is left out of both: its rim is no object.
         What the decoder draws is rated by its mean foreground.
 
     Raises:
