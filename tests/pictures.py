@@ -7,7 +7,7 @@ import torch
 
 from napari_segment_anything.inference.card import ModelCard
 from napari_segment_anything.inference.model import Model
-from napari_segment_anything.modeling.sizes import SamConfig, build_sam, tiny_vit_config
+from napari_segment_anything.modeling.sizes import SamConfig, build_sam, small_vit_config
 
 
 def disks(size_hw: tuple[int, int], spots: list[tuple[int, int, int]], seed: int = 0):
@@ -24,7 +24,7 @@ def disks(size_hw: tuple[int, int], spots: list[tuple[int, int, int]], seed: int
 def random_model(config: SamConfig | None = None, seed: int = 0, **card) -> Model:
     """A model with random weights; a tiny ViT unless ``config`` says otherwise."""
     torch.manual_seed(seed)
-    sam = build_sam(config or tiny_vit_config()).eval().requires_grad_(False)
+    sam = build_sam(config or small_vit_config()).eval().requires_grad_(False)
     return Model(sam, "random", torch.device("cpu"), "fp32", f"random {seed}", ModelCard(**card))
 
 

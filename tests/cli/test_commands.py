@@ -16,7 +16,7 @@ from napari_segment_anything.cli import segmenting
 from napari_segment_anything.cli.main import app
 from napari_segment_anything.config import AUTO_MASK_MODES
 from napari_segment_anything.io import writing
-from napari_segment_anything.modeling.sizes import build_sam, tiny_vit_config
+from napari_segment_anything.modeling.sizes import build_sam, small_vit_config
 from napari_segment_anything.modeling.unetr import UnetrDecoder
 from napari_segment_anything.zoo import registry
 from napari_segment_anything.zoo.checkpoint import write_checkpoint
@@ -137,7 +137,7 @@ def test_the_mode_is_one_of_a_few_words(call, put, image, tmp_path):
 
 def test_a_model_with_a_decoder_draws(call, put, image, tmp_path):
     torch.manual_seed(0)
-    config, decoder = tiny_vit_config(), UnetrDecoder(32, 4)
+    config, decoder = small_vit_config(), UnetrDecoder(32, 4)
     decoder.out_conv.weight.data.zero_()
     decoder.out_conv.bias.data = torch.tensor([3.0, -3.0, -3.0])  # all of it one object
     write_checkpoint(

@@ -16,7 +16,7 @@ from napari_segment_anything.modeling.layers import LayerNorm2d, MLPBlock
 from napari_segment_anything.modeling.sizes import (
     NANO,
     build_sam,
-    tiny_vit_config,
+    small_vit_config,
     without_init,
 )
 
@@ -72,7 +72,7 @@ def test_windows_attend_among_themselves_and_to_their_padding(window, size):
 
 
 def test_gradients_take_the_plain_way_to_the_same_answer():
-    encoder = build_sam(tiny_vit_config()).image_encoder
+    encoder = build_sam(small_vit_config()).image_encoder
     torch.manual_seed(2)
     image = torch.randn(1, 3, 128, 128)
     quick = encoder(image)
@@ -103,7 +103,7 @@ def test_tokens_in_parts_and_norms(monkeypatch):
 @pytest.fixture(scope="module")
 def tiny():
     torch.manual_seed(4)
-    sam = build_sam(tiny_vit_config()).eval().requires_grad_(False)
+    sam = build_sam(small_vit_config()).eval().requires_grad_(False)
     for name, parameter in sam.mask_decoder.named_parameters():
         torch.nn.init.normal_(parameter, std=0.5 if "norm" in name else 0.2)
     return sam
@@ -230,9 +230,9 @@ def test_bf16_gives_the_same_masks():
 
 
 def test_a_model_built_without_numbers_is_whole_once_loaded():
-    wanted = build_sam(tiny_vit_config())
+    wanted = build_sam(small_vit_config())
     with without_init():
-        built = build_sam(tiny_vit_config())
+        built = build_sam(small_vit_config())
     built.load_state_dict(wanted.state_dict(), strict=True, assign=True)
     for name, buffer in wanted.named_buffers():
         assert torch.equal(dict(built.named_buffers())[name], buffer), name

@@ -11,11 +11,11 @@ from napari_segment_anything.modeling.lora import LoraLinear, add_lora, without_
 from napari_segment_anything.modeling.sizes import (
     NANO,
     build_sam,
+    small_vit_config,
     small_vit_t_config,
-    tiny_vit_config,
 )
 
-CONFIGS = [tiny_vit_config(64), small_vit_t_config(64)]
+CONFIGS = [small_vit_config(64), small_vit_t_config(64)]
 
 
 def seeded(seed=0):
@@ -86,7 +86,7 @@ def test_an_encoder_without_attention_is_refused():
 
 def test_recomputed_blocks_give_the_same_gradients(image):
     torch.manual_seed(0)
-    encoder = build_sam(tiny_vit_config(64)).image_encoder
+    encoder = build_sam(small_vit_config(64)).image_encoder
     encoder.set_drop_path(0.5)
     gradients = []
     for recomputes in (False, True):
@@ -109,7 +109,7 @@ def test_dropped_paths_keep_the_mean():
 
 
 def test_drop_path_grows_with_depth_and_sleeps_outside_training(image):
-    encoder = build_sam(tiny_vit_config(64)).image_encoder
+    encoder = build_sam(small_vit_config(64)).image_encoder
     encoder.set_drop_path(0.4)
     assert [block.drop_rate for block in encoder.blocks] == [0.0, 0.4]
     encoder.eval()

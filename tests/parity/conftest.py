@@ -21,7 +21,7 @@ from napari_segment_anything.modeling.sizes import (  # noqa: E402
     SamConfig,
     VitConfig,
     build_sam,
-    tiny_vit_config,
+    small_vit_config,
 )
 
 
@@ -91,7 +91,7 @@ def reference_of(config: SamConfig) -> torch.nn.Module:
 
 @pytest.fixture(scope="session")
 def tiny() -> Pair:
-    config = tiny_vit_config()
+    config = small_vit_config()
     torch.manual_seed(3)
     theirs = randomised(reference_of(config), 4)
     mine = build_sam(config).eval().requires_grad_(False)

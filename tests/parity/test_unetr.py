@@ -15,7 +15,7 @@ from napari_segment_anything.config import AutoMaskSettings
 from napari_segment_anything.inference.instance_maps import InstanceMaps, instance_maps
 from napari_segment_anything.inference.model import Model
 from napari_segment_anything.inference.predictor import encode
-from napari_segment_anything.modeling.sizes import build_sam, tiny_vit_config
+from napari_segment_anything.modeling.sizes import build_sam, small_vit_config
 from napari_segment_anything.modeling.unetr import UnetrDecoder
 from napari_segment_anything.training.distance_targets import distance_loss, distance_targets
 
@@ -66,7 +66,7 @@ def ours_from(state):
 
 @pytest.fixture(scope="module")
 def sam():
-    config = dataclasses.replace(tiny_vit_config(256), prompt_embed_dim=64)
+    config = dataclasses.replace(small_vit_config(256), prompt_embed_dim=64)
     torch.manual_seed(3)
     theirs = randomised(reference_of(config), 4)
     mine = build_sam(config).eval().requires_grad_(False)

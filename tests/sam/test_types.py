@@ -5,14 +5,14 @@ import pytest
 import torch
 from tests.pictures import disks
 
-from napari_segment_anything.modeling.sizes import build_sam, tiny_vit_config
+from napari_segment_anything.modeling.sizes import build_sam, small_vit_config
 from napari_segment_anything.sam import SamAutomaticMaskGenerator, SamPredictor
 
 
 @pytest.fixture
 def sam():
     torch.manual_seed(0)
-    return build_sam(tiny_vit_config()).eval()
+    return build_sam(small_vit_config()).eval()
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_new_weights_answer_at_once(sam, image):
     point = (np.array([[50, 40]]), np.array([1]))
     before = predictor.predict(*point)[2]
     torch.manual_seed(9)
-    other = build_sam(tiny_vit_config())
+    other = build_sam(small_vit_config())
     sam.load_state_dict(other.state_dict())
     predictor.set_image(image)
     fresh = SamPredictor(other.eval())

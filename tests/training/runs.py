@@ -14,8 +14,8 @@ from napari_segment_anything.modeling.sizes import (
     ConvConfig,
     SamConfig,
     build_sam,
+    small_vit_config,
     small_vit_t_config,
-    tiny_vit_config,
 )
 from napari_segment_anything.training.settings import FitSettings
 from napari_segment_anything.zoo.checkpoint import write_checkpoint
@@ -28,7 +28,7 @@ CONV = SamConfig(
     mask_in_chans=8,
     iou_head_hidden_dim=8,
 )
-CONFIGS = {"conv": CONV, "vit": tiny_vit_config(64), "tiny_vit": small_vit_t_config(64)}
+CONFIGS = {"conv": CONV, "vit": small_vit_config(64), "tiny_vit": small_vit_t_config(64)}
 CARD = {"description": "random", "automask": {"points_per_side": 7}, "least_foreground": 0.2}
 
 

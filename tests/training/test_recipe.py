@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from napari_segment_anything.modeling.sizes import build_sam, tiny_vit_config
+from napari_segment_anything.modeling.sizes import build_sam, small_vit_config
 from napari_segment_anything.training import clicks, recipe
 from napari_segment_anything.training.losses import dice_loss, focal_loss
 from napari_segment_anything.training.prompting import Rules, Tally, Told, begin, prompted_rounds
@@ -163,7 +163,7 @@ def crop():
 
 
 def rounds_of(crop, monkeypatch, kind, plan):
-    sam = build_sam(tiny_vit_config())
+    sam = build_sam(small_vit_config())
     targets = draw_targets(crop[:, ::4, ::4], 2, seeded(), background=False)
     view, told = begin(sam, torch.zeros(1, 32, 8, 8), crop, targets, kind, seeded(1))
     decoder = Answers(sam, monkeypatch, torch.ones(2, 32, 32))

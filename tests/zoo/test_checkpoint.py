@@ -15,8 +15,8 @@ from napari_segment_anything.modeling.sizes import (
     VIT_T,
     SamConfig,
     build_sam,
+    small_vit_config,
     small_vit_t_config,
-    tiny_vit_config,
 )
 from napari_segment_anything.modeling.unetr import UnetrDecoder
 from napari_segment_anything.sam import sam_model_registry
@@ -32,7 +32,7 @@ from napari_segment_anything.zoo.checkpoint import (
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """A tiny model that counts as an official size, so that files stay small."""
-    config = tiny_vit_config()
+    config = small_vit_config()
     monkeypatch.setattr(module, "BY_WIDTH", {32: config})
     torch.manual_seed(0)
     return build_sam(config), config, tmp_path
@@ -57,7 +57,7 @@ def test_official_and_micro_sam(tiny):
 
 
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("small", [tiny_vit_config, small_vit_t_config])
+@pytest.mark.parametrize("small", [small_vit_config, small_vit_t_config])
 def test_our_own_files_carry_their_configuration(tmp_path, half, small):
     config = SamConfig(small(64).encoder, prompt_embed_dim=48, decoder_heads=4)
     torch.manual_seed(1)
@@ -215,7 +215,7 @@ def test_registry_refuses_another_size(tiny):
 
 
 def test_configurations_survive_json():
-    for config in (NANO, VIT_T, small_vit_t_config(), tiny_vit_config(), SamConfig()):
+    for config in (NANO, VIT_T, small_vit_t_config(), small_vit_config(), SamConfig()):
         assert SamConfig.from_json(config.to_json()) == config
 
 
@@ -277,7 +277,7 @@ def test_bottomless_json_is_refused(tmp_path):
     deep = "[" * 100_000
     with pytest.raises(ValueError, match="Expected a model configuration"):
         SamConfig.from_json(deep)
-    config = tiny_vit_config()
+    config = small_vit_config()
     for card in (deep, '{"automask": {"points_per_side": "x"}}', '{"automask": 3}'):
         write_checkpoint(tmp_path / "a.safetensors", build_sam(config), config, {"card": card})
         with pytest.raises(CheckpointError, match=r"a\.safetensors: expected a model card"):

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_segment_anything import load_model
-from napari_segment_anything.modeling.sizes import build_sam, tiny_vit_config
+from napari_segment_anything.modeling.sizes import build_sam, small_vit_config
 from napari_segment_anything.modeling.unetr import UnetrDecoder
 from napari_segment_anything.zoo import checkpoint as module
 from napari_segment_anything.zoo import download, registry
@@ -20,7 +20,7 @@ from napari_segment_anything.zoo.checkpoint import (
     write_checkpoint,
 )
 
-CONFIG = tiny_vit_config()
+CONFIG = small_vit_config()
 KINDS = pytest.mark.parametrize("transposed", [False, True])
 
 

@@ -191,7 +191,7 @@ NANO = SamConfig(
 )
 
 
-def tiny_vit_config(img_size: int = 128) -> SamConfig:
+def small_vit_config(img_size: int = 128) -> SamConfig:
     """A ViT model small enough for quick tests: random weights, every part of the real one."""
     encoder = VitConfig(img_size, 16, 32, 2, 2, 3, (1,))
     return SamConfig(
@@ -200,9 +200,9 @@ def tiny_vit_config(img_size: int = 128) -> SamConfig:
 
 
 def small_vit_t_config(img_size: int = 128) -> SamConfig:
-    """As `tiny_vit_config`, with a `TinyViT` encoder; maps are no multiples of its windows."""
+    """As `small_vit_config`, with a `TinyViT` encoder; maps are no multiples of its windows."""
     encoder = TinyVitConfig(img_size, (8, 16, 24, 32), (1, 1, 2, 1), (1, 2, 3, 4), (3, 3, 5, 3))
-    return dataclasses.replace(tiny_vit_config(img_size), encoder=encoder)
+    return dataclasses.replace(small_vit_config(img_size), encoder=encoder)
 
 
 class without_init(TorchFunctionMode):
