@@ -228,3 +228,32 @@ def test_targets_are_objects_only_unless_background_is_asked_for(crop):
     assert [ids.count(0) for ids in drawn] == [1, 0]
     assert all(len(ids) == 4 for ids in drawn)
     assert set(drawn[1][:2]) == set(drawn[1][2:]) == {3, 5}
+
+
+def test_an_empty_crop_is_asked_where_a_model_sees_something():
+    labels = torch.zeros(1, 40, 40, dtype=torch.int64)
+    foreground = torch.zeros(1, 40, 40)
+    foreground[0, 10:14, 20:24] = 3.0
+    drawn = [
+        draw_targets(labels, 4, torch.Generator().manual_seed(s), foreground=foreground)
+        for s in range(20)
+    ]
+    areas = torch.cat([targets.masks.flatten(1).sum(1) for targets in drawn])
+    assert len(areas) == 80 and set(areas.tolist()) == {16, 1600}
+    assert 20 < int((areas == 16).sum()) < 60
+    tempting = torch.cat([targets.masks for targets in drawn])[areas == 16]
+    assert bool(tempting[:, 10:14, 20:24].all())
+    assert len(draw_targets(labels, 4, seeded(), background=False).ids) == 0
+
+
+def test_objects_are_no_tempting_background():
+    labels = torch.zeros(1, 40, 40, dtype=torch.int64)
+    labels[0, :10, :10] = 7
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        targets = draw_targets(labels, 3, generator, foreground=(labels > 0).float())
+        assert targets.ids.tolist() == [7, 7, 0]
+        assert not bool((targets.masks[2] & (labels[0] > 0)).any())
+        asked = targets.masks[2].sum()
+        assert asked in (1500, 1404)  # all that is not labelled, or what is four cells away from it
+        assert bool((targets.masks[:2].sum(0) > 0).sum() == 100)

@@ -115,11 +115,16 @@ class Trainer:
         features = encoder(pixels.contiguous(memory_format=torch.channels_last)).float()
         low_labels = crops.labels[:, ::2, ::2]
         loss: Tensor = features.new_zeros(())
+        foreground = None
         if isinstance(encoder, ConvEncoder) and self.settings.dense_weight:
-            dense = dense_loss(encoder.dense_head(features).float(), low_labels)
+            maps = encoder.dense_head(features).float()
+            dense = dense_loss(maps, low_labels)
             tally.add("dense", dense.detach())
             loss = loss + self.settings.dense_weight * dense
-        targets = draw_targets(low_labels, self.settings.prompts_per_crop, generator)
+            foreground = maps[:, 0].detach()
+        targets = draw_targets(
+            low_labels, self.settings.prompts_per_crop, generator, foreground=foreground
+        )
         share = torch.tensor(list(FIRST_PROMPTS.values()))
         shares = torch.tensor(self.settings.round_shares)
         kinds = torch.multinomial(share, max(1, len(targets.ids)), True, generator=generator)

@@ -16,6 +16,11 @@ from torch.nn import functional as F
 from ..inference.windows import WindowGrid, cut_window
 from .clicks import tight_boxes
 
+TEMPTING_PART = 0.01
+"""How much of a background its most misleading places are."""
+
+RIM_CELLS = 4
+
 MIN_OBJECT_CELLS = 8
 
 
@@ -37,11 +42,16 @@ class Targets:
 
 
 def draw_targets(
-    labels: Tensor, per_crop: int, generator: torch.Generator, background: bool = True
+    labels: Tensor,
+    per_crop: int,
+    generator: torch.Generator,
+    background: bool = True,
+    foreground: Tensor | None = None,
 ) -> Targets:
     """(B, h, w) labels at low-res size -> ``per_crop`` rows a crop, one of them ``background``.
 
-    A crop without objects has its background's row, or none.
+    A crop without objects has as many rows of its background, or none. Where a model takes
+    background for ``foreground``, (B, h, w), is where half of the background's rows are.
     """
     objects_per_crop = per_crop - int(background)
     crop, ids, masks = [], [], []
@@ -53,11 +63,27 @@ def draw_targets(
             order = torch.randperm(len(objects), generator=generator)
             drawn = objects[order[torch.arange(objects_per_crop) % len(objects)]]
         if background and bool((plane == 0).any()):
-            drawn = torch.cat([drawn, drawn.new_zeros(1)])
+            drawn = torch.cat([drawn, drawn.new_zeros(1 if len(objects) else per_crop)])
+        places = plane[None] == drawn[:, None, None]
+        if foreground is not None:
+            deceived = (drawn == 0) & (torch.rand(len(drawn), generator=generator) < 0.5)
+            places[deceived] = tempting(plane == 0, foreground[b])
         crop.append(torch.full((len(drawn),), b))
         ids.append(drawn)
-        masks.append(plane[None] == drawn[:, None, None])
+        masks.append(places)
     return Targets(torch.cat(crop), torch.cat(ids), torch.cat(masks))
+
+
+def tempting(background: Tensor, foreground: Tensor) -> Tensor:
+    """(h, w) bool background -> the part of it with the highest predicted ``foreground``.
+
+    Not the rims of objects, which a person may well click; all of it if there is nothing else.
+    """
+    objects = (~background).float()[None]
+    away = F.max_pool2d(objects, 2 * RIM_CELLS + 1, 1, RIM_CELLS)[0] == 0
+    if not bool(away.any()):
+        return background
+    return away & (foreground >= foreground[away].quantile(1 - TEMPTING_PART))
 
 
 class Windows:
