@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .synthesis import Rng, smooth_noise
+from .synthesis import Rng, log_uniform, smooth_noise
 
 MOST_BENT = 3.0
 """Deviation of how far a crop's pixels are moved, at most, in pixels."""
@@ -23,8 +23,10 @@ DYES = {"haematoxylin": (0.65, 0.70, 0.29), "DAB": (0.27, 0.57, 0.78), "black": 
 
 GROUND_DYES = {
     "eosin": (0.07, 0.99, 0.11),
-    **{name: DYES[name] for name in ("haematoxylin", "black")},
+    "haematoxylin": DYES["haematoxylin"],
+    "black": DYES["black"],
 }
+"""The same of what lies around nuclei."""
 
 
 def flip_and_turn(rng: Rng, *maps: Tensor) -> list[Tensor]:
@@ -100,7 +102,7 @@ def stained(rng: Rng, image: Tensor) -> Tensor:
     low, high = (float(shone.quantile(q)) for q in (0.02, 0.995))
     amount = ((shone - low) / max(high - low, 1e-3)).clamp(0, 1.2) ** float(rng.uniform(0.5, 1))
     patches = torch.from_numpy(smooth_noise(rng, size, float(rng.uniform(12, 80))))
-    steepness = float(np.exp(rng.uniform(np.log(1), np.log(12))))
+    steepness = log_uniform(rng, 1, 12)
     ground = torch.sigmoid(steepness * (patches + float(rng.normal(0, 0.7))))
     grain = torch.from_numpy(smooth_noise(rng, size, float(rng.uniform(2, 8))))
     ground = ground * (1 + float(rng.uniform(0, 0.15)) * grain)

@@ -28,8 +28,10 @@ CARD = {
     },
     "least_foreground": 0.3,
 }
-"""What the weights say of themselves; thresholds chosen by AP at IoU 0.5 on
-train images, clean, and on validation images, clean and noisy."""
+"""What the weights say of themselves; thresholds chosen by AP at IoU 0.5.
+
+On train images, and on validation images as they are and made noisy.
+"""
 
 log = logging.getLogger(__name__)
 

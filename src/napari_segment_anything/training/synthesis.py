@@ -40,6 +40,11 @@ class Scene:
     raw: NDArray[Any] | None = None
 
 
+def log_uniform(rng: Rng, low: float, high: float) -> float:
+    """A number between ``low`` and ``high``, each of its magnitudes as likely as another."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
 def smooth_noise(rng: Rng, size: tuple[int, int], scale_px: float) -> Grid:
     """(H, W) Gaussian noise of correlation length ``scale_px``, mean 0, deviation 1."""
     coarse = [max(2, int(np.ceil(s / scale_px)) + 3) for s in size]
@@ -84,7 +89,7 @@ def _blob(rng: Rng, y: Grid, x: Grid, radius: float, kind: str) -> NDArray[np.bo
     stretch = rng.uniform(1.0, 1.6)
     u, v = u * np.sqrt(stretch), v / np.sqrt(stretch)
     has_corners = rng.random() < CORNERED_PART
-    power = float(np.exp(rng.uniform(np.log(3), np.log(30)))) if has_corners else 2.0
+    power = log_uniform(rng, 3, 30) if has_corners else 2.0
     distance = np.linalg.norm(np.stack([u, v]).astype(np.float64), power, axis=0)
     outer = _blob_radius(rng, np.arctan2(v, u), radius * 0.85)
     inside = distance < outer
@@ -143,7 +148,7 @@ def draw_objects(rng: Rng, size: tuple[int, int], kind: str) -> NDArray[np.int32
         for label in range(1, int(rng.integers(2, 7))):
             labels[_filament(rng, size) & (labels == 0)] = label
         return labels
-    typical = float(np.exp(rng.uniform(np.log(4), np.log(min(size) / 5))))
+    typical = log_uniform(rng, 4, min(size) / 5)
     spread = 0.2
     if rng.random() < LATTICE_PART:
         centres, spread = _lattice(rng, size, typical), float(rng.uniform(0, 0.12))
@@ -237,12 +242,12 @@ def empty_scene(rng: Rng, size: tuple[int, int] = (256, 256)) -> Scene:
 
     Stretched to what 8 bits hold, as a camera's counts are before they are encoded.
     """
-    light = np.zeros(size, np.float32)
+    light: NDArray[np.floating] = np.zeros(size, np.float32)
     if rng.random() < 0.75:
-        light = clouds(rng, size, float(np.exp(rng.uniform(np.log(6), np.log(60)))))
+        light = clouds(rng, size, log_uniform(rng, 6, 60))
     if rng.random() < 0.4:
         light = light + rng.uniform(0.1, 1) * clouds(rng, size, 2.0 * max(size))
-    noise = np.exp(rng.uniform(np.log(0.01), np.log(0.6)))
+    noise = log_uniform(rng, 0.01, 0.6)
     light = light + noise * rng.standard_normal(size)
     low, high = np.quantile(light, [0.001, 0.999])
     unit = (light - low) / max(high - low, 1e-6)

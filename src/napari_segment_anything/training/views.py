@@ -20,6 +20,7 @@ TEMPTING_PART = 0.01
 """How much of a background its most misleading places are."""
 
 RIM_CELLS = 4
+"""How far around an object its background is no misleading place."""
 
 MIN_OBJECT_CELLS = 8
 
@@ -50,24 +51,25 @@ def draw_targets(
 ) -> Targets:
     """(B, h, w) labels at low-res size -> ``per_crop`` rows a crop, one of them ``background``.
 
-    A crop without objects has as many rows of its background, or none. Where a model takes
-    background for ``foreground``, (B, h, w), is where half of the background's rows are.
+    A crop without objects has as many rows of its background, or none. Half of the
+    background's rows lie where a model takes it for ``foreground``, (B, h, w) of any unit.
     """
     objects_per_crop = per_crop - int(background)
     crop, ids, masks = [], [], []
     for b, plane in enumerate(labels):
         present, counts = torch.unique(plane, return_counts=True)
+        nothing = plane == 0
         objects = present[(present > 0) & (counts >= MIN_OBJECT_CELLS)]
         drawn = objects
         if len(objects):
             order = torch.randperm(len(objects), generator=generator)
             drawn = objects[order[torch.arange(objects_per_crop) % len(objects)]]
-        if background and bool((plane == 0).any()):
+        if background and bool(nothing.any()):
             drawn = torch.cat([drawn, drawn.new_zeros(1 if len(objects) else per_crop)])
         places = plane[None] == drawn[:, None, None]
         if foreground is not None:
             deceived = (drawn == 0) & (torch.rand(len(drawn), generator=generator) < 0.5)
-            places[deceived] = tempting(plane == 0, foreground[b])
+            places[deceived] = tempting(nothing, foreground[b])
         crop.append(torch.full((len(drawn),), b))
         ids.append(drawn)
         masks.append(places)
