@@ -86,7 +86,7 @@ def augment_pixels(rng: Rng, image: Tensor) -> Tensor:
         x = x * (1 + float(rng.uniform(0.05, 0.25)) * shade)
     if rng.random() < 0.25:
         x = _blurred(x, float(rng.uniform(0.6, 2.2)))
-    if rng.random() < 0.45:
+    if rng.random() < 0.6:
         x = noisy(rng, x)
     return x.clamp(0, 1) * 255
 

@@ -16,6 +16,9 @@ from torch.nn import functional as F
 from ..inference.windows import WindowGrid, cut_window
 from .clicks import tight_boxes
 
+TEMPTED_PART = 0.25
+"""How many of a background's prompts lie where it misleads most: more make every mask doubted."""
+
 TEMPTING_PART = 0.01
 """How much of a background its most misleading places are."""
 
@@ -51,7 +54,7 @@ def draw_targets(
 ) -> Targets:
     """(B, h, w) labels at low-res size -> ``per_crop`` rows a crop, one of them ``background``.
 
-    A crop without objects has as many rows of its background, or none. Half of the
+    A crop without objects has half as many rows, of its background, or none. `TEMPTED_PART` of the
     background's rows lie where a model takes it for ``foreground``, (B, h, w) of any unit.
     """
     objects_per_crop = per_crop - int(background)
@@ -65,10 +68,11 @@ def draw_targets(
             order = torch.randperm(len(objects), generator=generator)
             drawn = objects[order[torch.arange(objects_per_crop) % len(objects)]]
         if background and bool(nothing.any()):
-            drawn = torch.cat([drawn, drawn.new_zeros(1 if len(objects) else per_crop)])
+            count = 1 if len(objects) else max(1, per_crop // 2)
+            drawn = torch.cat([drawn, drawn.new_zeros(count)])
         places = plane[None] == drawn[:, None, None]
         if foreground is not None:
-            deceived = (drawn == 0) & (torch.rand(len(drawn), generator=generator) < 0.5)
+            deceived = (drawn == 0) & (torch.rand(len(drawn), generator=generator) < TEMPTED_PART)
             places[deceived] = tempting(nothing, foreground[b])
         crop.append(torch.full((len(drawn),), b))
         ids.append(drawn)
