@@ -15,6 +15,7 @@ from ..geometry.frames import ImageFrame
 from ..structures import EmbeddedTile, Embedding, MaskPrediction, Progress, Prompt
 from .decoding import DecodedMasks, ModelPrompts, decode, outgrown
 from .model import Model
+from .noise import quieted
 from .preprocess import to_rgb8
 from .windows import Window, WindowGrid
 
@@ -31,6 +32,8 @@ def encode(
 ) -> Embedding:
     """Run the image encoder, always; keep the result and predict from it many times.
 
+    An encoder of any size, such as `nano`'s, is shown a noisy image smoothed (`noise`).
+
     Args:
         model: from `load_model`.
         image: (H, W), (H, W, 3) or (H, W, 4), bool, integer or float. uint8 colour goes in
@@ -43,6 +46,8 @@ def encode(
         ValueError: if ``image`` cannot be an image.
     """
     rgb = to_rgb8(image, contrast_limits)
+    if model.encodes_any_size:  # Segment Anything's own encoders see what their reference shows
+        rgb = quieted(rgb)
     frame = model.frame_for((rgb.shape[0], rgb.shape[1]))
     with torch.inference_mode():
         pixels = model_input(model, rgb, frame)

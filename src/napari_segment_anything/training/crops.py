@@ -14,6 +14,7 @@ from skimage.segmentation import relabel_sequential
 from torch import Tensor
 
 from ..inference.model import natural_zoom
+from ..inference.noise import quieted
 from ..inference.preprocess import to_rgb8
 from ..io.labelled import LabelledImage
 from ..modeling.sam import Sam
@@ -27,8 +28,10 @@ AHEAD = 2
 """Batches that are made while the model works on one."""
 
 
-def scene_of(image: LabelledImage) -> Scene:
+def scene_of(image: LabelledImage, smooth: bool = False) -> Scene:
     """An image as an encoder sees it, with its labels counted anew from 1.
+
+    ``smooth``: as `encode` shows a noisy one to an encoder of any size.
 
     Raises:
         ValueError: pixels that cannot be an image; the message names it.
@@ -42,6 +45,8 @@ def scene_of(image: LabelledImage) -> Scene:
             f"{image.name}: expected labels {pixels.shape[:2]}, the size of the image, "
             f"got {image.labels.shape}."
         )
+    if smooth:
+        pixels = quieted(pixels)
     labels = relabel_sequential(image.labels)[0].astype(np.int32)
     return Scene(pixels, labels, image_kind(pixels))
 

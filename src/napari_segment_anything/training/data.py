@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from ..inference.model import natural_zoom
+from ..inference.noise import quieted
 from ..inference.preprocess import to_rgb8
 from .augment import augment_pixels, bent, flip_and_turn, stained
 from .synthesis import Rng, Scene, empty_scene, synthesise
@@ -45,7 +46,7 @@ def load_folder(folder: Path, split: str) -> list[Scene]:
     loaded = []
     for name in names:
         raw = imread(folder / "images" / name)
-        image = to_rgb8(raw)
+        image = quieted(to_rgb8(raw))
         labels = imread(folder / "labels" / name).astype(np.int32)
         loaded.append(Scene(image, labels, image_kind(image), raw))
     return loaded

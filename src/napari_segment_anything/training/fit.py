@@ -51,13 +51,14 @@ def fit(
     settings = settings or FitSettings()
     base = base_of(model, settings.device)
     chosen = settings.settled(is_square=base.sam.is_square, on_gpu=base.device.type != "cpu")
-    scenes = _with_objects(train, "training")
-    asked = _with_objects(val, "validation") if len(val) else scenes
+    smooth = not base.sam.is_square
+    scenes = _with_objects(train, "training", smooth)
+    asked = _with_objects(val, "validation", smooth) if len(val) else scenes
     return Run(base, chosen, scenes, asked, RunFolder(Path(folder)), progress).to_the_end()
 
 
-def _with_objects(images: Sequence[LabelledImage], what: str) -> list[Scene]:
-    scenes = [scene for scene in map(scene_of, images) if scene.labels.any()]
+def _with_objects(images: Sequence[LabelledImage], what: str, smooth: bool) -> list[Scene]:
+    scenes = [s for s in (scene_of(image, smooth) for image in images) if s.labels.any()]
     if not scenes:
         raise ValueError(
             f"Expected {what} images with labelled objects, got {len(images)} without any; label "
