@@ -181,7 +181,8 @@ class FastMaskDecoder:
             sparse: (B, N, C).
             dense: (B, C, h, w); an expanded one counts as shared.
             multimask: three masks each, or one.
-            least_iou: prompts none of whose masks is rated above are not drawn, and left out.
+            least_iou: prompts none of whose masks is rated above are not drawn, and left out. A
+                rater, where there is one, sees what is drawn.
         """
         prompt = self.tokens(sparse)
         count = len(prompt)
@@ -200,8 +201,11 @@ class FastMaskDecoder:
             good = (iou > least_iou).any(1).nonzero()[:, 0]
             if len(good) < len(iou):
                 tokens, pixels, iou = tokens[good], pixels[good], iou[good]
-            logits.append(self.draw(tokens, pixels, multimask).float())
-            ratings.append(iou.float())
+            drawn, iou = self.draw(tokens, pixels, multimask).float(), iou.float()
+            if multimask and self.plain.rater is not None:
+                iou = self.plain.rater(iou, drawn)
+            logits.append(drawn)
+            ratings.append(iou)
             asked.append(good + start)
         return Answers(torch.cat(logits), torch.cat(ratings), torch.cat(asked))
 

@@ -4,33 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from .layers import LayerNorm2d
-
-
-class MLP(nn.Module):
-    """Linear layers with ReLU between them."""
-
-    def __init__(
-        self,
-        input_dim: int,
-        hidden_dim: int,
-        output_dim: int,
-        num_layers: int,
-        sigmoid_output: bool = False,
-    ) -> None:
-        super().__init__()
-        widths = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
-        self.layers = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
-        self.sigmoid_output = sigmoid_output
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., input_dim) -> (..., output_dim)."""
-        for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-        x = self.layers[-1](x)
-        return torch.sigmoid(x) if self.sigmoid_output else x
+from .layers import MLP, LayerNorm2d
+from .mask_rater import MaskRater
 
 
 class MaskDecoder(nn.Module):
@@ -46,6 +22,7 @@ class MaskDecoder(nn.Module):
         iou_head_depth: int = 3,
         iou_head_hidden_dim: int = 256,
         fusion: nn.Module | None = None,
+        rater: MaskRater | None = None,
     ) -> None:
         super().__init__()
         dim = transformer_dim
@@ -69,6 +46,7 @@ class MaskDecoder(nn.Module):
             dim, iou_head_hidden_dim, self.num_mask_tokens, iou_head_depth
         )
         self.fusion = fusion
+        self.rater = rater
 
     def forward(
         self,
@@ -94,7 +72,10 @@ class MaskDecoder(nn.Module):
             image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings
         )
         chosen = slice(1, None) if multimask_output else slice(0, 1)
-        return masks[:, chosen], iou[:, chosen]
+        masks, iou = masks[:, chosen], iou[:, chosen]
+        if multimask_output and self.rater is not None:
+            iou = self.rater(iou, masks)
+        return masks, iou
 
     def predict_masks(
         self,
@@ -103,7 +84,10 @@ class MaskDecoder(nn.Module):
         sparse_prompt_embeddings: Tensor,
         dense_prompt_embeddings: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """All masks of `forward`, the single one first: (B, 4, 4h, 4w) and (B, 4)."""
+        """All masks, the single one first, and ratings before any is seen.
+
+        (B, 4, 4h, 4w) and (B, 4).
+        """
         batch = len(sparse_prompt_embeddings)
         outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([outputs.expand(batch, -1, -1), sparse_prompt_embeddings], dim=1)

@@ -14,6 +14,7 @@ from .conv_encoder import ConvEncoder
 from .dense_prompts import DensePromptEncoder, FusionBlock
 from .image_encoder import ImageEncoderViT
 from .mask_decoder import MaskDecoder
+from .mask_rater import MaskRater
 from .prompt_encoder import PromptEncoder
 from .sam import PIXEL_MEAN, PIXEL_STD, Sam
 from .tiny_vit import TinyViT
@@ -69,7 +70,10 @@ ENCODER_KINDS: dict[str, type[EncoderConfig]] = {
 
 @dataclass(frozen=True)
 class SamConfig:
-    """Everything needed to build a `Sam`; the encoder's type says which kind it is."""
+    """Everything needed to build a `Sam`; the encoder's type says which kind it is.
+
+    ``rater_hidden_dim`` is the width of a `MaskRater`, 0 for none.
+    """
 
     encoder: EncoderConfig = VitConfig()
     prompt_embed_dim: int = 256
@@ -78,6 +82,7 @@ class SamConfig:
     decoder_mlp_dim: int = 2048
     mask_in_chans: int = 16
     iou_head_hidden_dim: int = 256
+    rater_hidden_dim: int = 0
     pixel_mean: tuple[float, ...] = PIXEL_MEAN
     pixel_std: tuple[float, ...] = PIXEL_STD
 
@@ -188,6 +193,7 @@ NANO = SamConfig(
     decoder_mlp_dim=256,
     mask_in_chans=32,
     iou_head_hidden_dim=128,
+    rater_hidden_dim=24,
 )
 
 
@@ -236,6 +242,7 @@ def build_sam(config: SamConfig = VIT_B) -> Sam:
         transformer=transformer,
         iou_head_hidden_dim=config.iou_head_hidden_dim,
         fusion=fusion,
+        rater=MaskRater(config.rater_hidden_dim) if config.rater_hidden_dim else None,
     )
     return Sam(encoder, prompts, decoder, config.pixel_mean, config.pixel_std)
 

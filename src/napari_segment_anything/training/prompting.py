@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..modeling.mask_rater import MaskRater
 from ..modeling.sam import Sam
 from .clicks import correction_points, first_points, noised_boxes, tight_boxes
 from .losses import mask_iou, mask_loss
@@ -190,7 +191,10 @@ def prompted_rounds(
         true = view.masks[rows].to(where)
         ambiguous = told.is_one_point
         logits, iou = answers(sam, view.features[rows], told, rules.autocast)
-        yield rules.judge(logits, iou, true, real.to(where), ambiguous)
+        loss = rules.judge(logits, iou, true, real.to(where), ambiguous)
+        if ambiguous and sam.mask_decoder.rater is not None:
+            loss = loss + rater_loss(sam.mask_decoder.rater, logits, iou, true, real.to(where))
+        yield loss
         answer = best_answer(logits, iou, ambiguous).detach()
         tally.add(f"{name} {turn}", mask_iou(answer, true)[real.to(where)])
         new_point = next(more, None)
@@ -224,6 +228,16 @@ def interactive_loss(
     rules = Rules(round_loss, partial(correction_points, generator=generator))
     losses = prompted_rounds(sam, view, told, targets.ids > 0, more(), rules, kind, tally)
     return sum(losses, features.new_zeros(()))
+
+
+def rater_loss(rater: MaskRater, logits: Tensor, iou: Tensor, true: Tensor, real: Tensor) -> Tensor:
+    """How far the three masks (N, 4, h, w), rated again, are from their IoU, which is 0 if unreal.
+
+    It teaches the rater alone.
+    """
+    logits, iou = logits[:, 1:].detach(), iou[:, 1:].detach()
+    true_iou = mask_iou(logits, true[:, None].expand_as(logits)) * real[:, None]
+    return F.l1_loss(rater(iou, logits), true_iou)
 
 
 def best_answer(answers: Tensor, iou: Tensor, ambiguous: bool) -> Tensor:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from tests.pictures import disks, random_model
+
+from napari_segment_anything import load_model
+from napari_segment_anything.modeling.sizes import NANO
+from napari_segment_anything.training import rating
+from napari_segment_anything.training.rating import Clicked, click_on, fit_rater, with_rater
+from napari_segment_anything.training.synthesis import Scene
+
+
+def scene(count=3):
+    image, labels = disks((128, 160), [(40, 50, 12), (80, 110, 16), (35, 120, 8)][:count])
+    return Scene(np.repeat(image[..., None], 3, axis=2), labels, "fluorescence", image)
+
+
+def bare_nano():
+    model = load_model("nano", device="cpu", precision="fp32")
+    model.sam.mask_decoder.rater = None
+    return model
+
+
+def test_clicks_are_on_objects_and_their_answers_are_measured():
+    clicked = click_on(bare_nano(), scene(), np.random.default_rng(0), 2)
+    assert clicked.looks.shape == (2, 3, 15) and clicked.iou.shape == (2, 3)
+    assert bool((clicked.iou.amax(1) > 0.7).all())
+
+
+def test_a_click_on_nothing_finds_nothing_right(monkeypatch):
+    monkeypatch.setattr(rating, "BACKGROUND_PART", 1.0)
+    clicked = click_on(bare_nano(), scene(), np.random.default_rng(0), 2)
+    assert len(clicked.iou) == 4 and bool((clicked.iou[2:] == 0).all())
+    nowhere = Scene(scene().image, np.ones((128, 160), np.int32), "fluorescence", None)
+    assert len(click_on(bare_nano(), nowhere, np.random.default_rng(0), 2).iou) == 1
+
+
+def test_what_the_looks_tell_is_learnt():
+    rng = torch.Generator().manual_seed(0)
+    looks = torch.rand(400, 3, 15, generator=rng)
+    true = 0.2 + 0.6 * looks[..., 9]  # the overlap with the next mask
+    rater = fit_rater(Clicked(looks[:300], true[:300]), 24)
+    off = (rater.mlp(looks[300:])[..., 0] - true[300:]).abs().mean()
+    assert float(off.detach()) < 0.03
+    assert float((true - true.mean()).abs().mean()) > 0.14
+
+
+def test_only_the_rater_changes():
+    sam = random_model(NANO).sam
+    rater = fit_rater(Clicked(torch.rand(4, 3, 15), torch.rand(4, 3)), 8)
+    sam.mask_decoder.rater = None
+    rated = with_rater(sam, NANO, rater, 8)
+    assert torch.equal(rated.mask_decoder.rater.mlp.layers[0].weight, rater.mlp.layers[0].weight)
+    for name, value in sam.state_dict().items():
+        assert torch.equal(rated.state_dict()[name], value)
