@@ -28,7 +28,7 @@ class MaskRater(nn.Module):
 
     def forward(self, iou: Tensor, logits: Tensor) -> Tensor:
         """Predicted (B, 3) and drawn (B, 3, h, w) -> predicted again, (B, 3) in 0..1."""
-        seen = self.looks(iou, logits).to(self.mlp.layers[0].weight.dtype)
+        seen = self.looks(iou, logits).to(next(self.mlp.parameters()).dtype)
         out: Tensor = self.mlp(seen)[..., 0]
         return out.to(iou.dtype)
 
