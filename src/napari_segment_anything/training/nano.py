@@ -22,16 +22,13 @@ CARD = {
     "automask": {
         "points_per_side": 24,
         "points_per_batch": 16,
-        "pred_iou_thresh": 0.4,
+        "pred_iou_thresh": 0.6,
         "stability_score_thresh": 0.5,
         "box_nms_thresh": 0.3,
     },
     "least_foreground": 0.3,
 }
-"""What the weights say of themselves; thresholds chosen by AP at IoU 0.5.
-
-On train images, and on validation images as they are and made noisy.
-"""
+"""What the weights say of themselves; thresholds chosen by mean AP on train images."""
 
 log = logging.getLogger(__name__)
 
