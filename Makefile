@@ -44,6 +44,8 @@ bench-quality: $(VENV)/.installed
 
 train-nano: $(VENV)/.installed
 	$(BIN)/python -m napari_segment_anything.training.nano --data $(DATA)
+	$(BIN)/python -m napari_segment_anything.training.rating --data $(DATA) \
+		--weights runs/nano/nano.safetensors --out runs/nano/rated.safetensors
 
 system:
 	bash scripts/system_packages.sh
