@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 from tests.pictures import disks, random_model
 
 from napari_segment_anything import load_model
 from napari_segment_anything.modeling.sizes import NANO
 from napari_segment_anything.training import rating
+from napari_segment_anything.training.data import CropSettings
+from napari_segment_anything.training.nano import train
 from napari_segment_anything.training.rating import Clicked, click_on, fit_rater, with_rater
 from napari_segment_anything.training.synthesis import Scene
+from napari_segment_anything.training.trainer import TrainSettings
+from napari_segment_anything.zoo.checkpoint import write_checkpoint
 
 
 def scene(count=3):
@@ -44,6 +51,14 @@ def test_what_the_looks_tell_is_learnt():
     off = (rater.mlp(looks[300:])[..., 0] - true[300:]).abs().mean()
     assert float(off.detach()) < 0.03
     assert float((true - true.mean()).abs().mean()) > 0.14
+
+
+def test_a_run_does_not_begin_without_a_rater(tmp_path):
+    config = replace(NANO, rater_hidden_dim=0)
+    write_checkpoint(tmp_path / "old.safetensors", random_model(config).sam, config)
+    settings = TrainSettings(steps=1)
+    with pytest.raises(ValueError, match="its second rating in "):
+        train(tmp_path, tmp_path / "run", settings, CropSettings(), tmp_path / "old.safetensors")
 
 
 def test_only_the_rater_changes():

@@ -44,11 +44,20 @@ def train(
 
     The run's state is in ``folder``; started again, it goes on where it was. A new run begins
     with the weights of the checkpoint ``start``, or with random ones.
+
+    Raises:
+        ValueError: ``start`` is of another model.
     """
     torch.manual_seed(settings.seed)
     sam = build_sam(NANO)
     if start is not None:
-        sam.load_state_dict(read_checkpoint(start).state_dict)
+        begun = read_checkpoint(start)
+        if begun.config != NANO:
+            raise ValueError(
+                f"Expected weights of nano with its second rating in {start}, got others; teach it "
+                "to older ones with napari_segment_anything.training.rating."
+            )
+        sam.load_state_dict(begun.state_dict)
     trainer = Trainer(sam, settings, folder)
     resumed = trainer.resume()
     log.info("%s at step %d of %d", "resumed" if resumed else "new", trainer.step, settings.steps)
