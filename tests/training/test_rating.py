@@ -12,7 +12,7 @@ from napari_segment_anything.modeling.sizes import NANO
 from napari_segment_anything.training import rating
 from napari_segment_anything.training.data import CropSettings
 from napari_segment_anything.training.nano import train
-from napari_segment_anything.training.rating import Clicked, click_on, fit_rater, with_rater
+from napari_segment_anything.training.rating import Clicked, click_on, fit_rater, teach
 from napari_segment_anything.training.synthesis import Scene
 from napari_segment_anything.training.trainer import TrainSettings
 from napari_segment_anything.zoo.checkpoint import write_checkpoint
@@ -61,11 +61,15 @@ def test_a_run_does_not_begin_without_a_rater(tmp_path):
         train(tmp_path, tmp_path / "run", settings, CropSettings(), tmp_path / "old.safetensors")
 
 
-def test_only_the_rater_changes():
-    sam = random_model(NANO).sam
+def test_only_the_rater_changes(monkeypatch):
+    model = random_model(NANO)
+    before = {name: value.clone() for name, value in model.sam.state_dict().items()}
     rater = fit_rater(Clicked(torch.rand(4, 3, 15), torch.rand(4, 3)), 8)
-    sam.mask_decoder.rater = None
-    rated = with_rater(sam, NANO, rater, 8)
+    monkeypatch.setattr(rating, "fit_rater", lambda _clicked, _hidden_dim, _seed: rater)
+    teach(model, [scene()], 2, np.random.default_rng(0), 0)
+    rated = model.sam
     assert torch.equal(rated.mask_decoder.rater.mlp.layers[0].weight, rater.mlp.layers[0].weight)
-    for name, value in sam.state_dict().items():
-        assert torch.equal(rated.state_dict()[name], value)
+    others = {name for name in before if "rater" not in name}
+    assert len(others) > 100
+    for name in others:
+        assert torch.equal(rated.state_dict()[name], before[name])

@@ -201,11 +201,9 @@ class FastMaskDecoder:
             good = (iou > least_iou).any(1).nonzero()[:, 0]
             if len(good) < len(iou):
                 tokens, pixels, iou = tokens[good], pixels[good], iou[good]
-            drawn, iou = self.draw(tokens, pixels, multimask).float(), iou.float()
-            if multimask and self.plain.rater is not None:
-                iou = self.plain.rater(iou, drawn)
+            drawn = self.draw(tokens, pixels, multimask).float()
             logits.append(drawn)
-            ratings.append(iou)
+            ratings.append(self.plain.rated_again(iou.float(), drawn))
             asked.append(good + start)
         return Answers(torch.cat(logits), torch.cat(ratings), torch.cat(asked))
 

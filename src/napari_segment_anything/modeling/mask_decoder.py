@@ -73,9 +73,14 @@ class MaskDecoder(nn.Module):
         )
         chosen = slice(1, None) if multimask_output else slice(0, 1)
         masks, iou = masks[:, chosen], iou[:, chosen]
-        if multimask_output and self.rater is not None:
-            iou = self.rater(iou, masks)
-        return masks, iou
+        return masks, self.rated_again(iou, masks)
+
+    def rated_again(self, iou: Tensor, logits: Tensor) -> Tensor:
+        """Predicted IoU (B, 3 or 1) of drawn masks: three are rated anew where there is a rater."""
+        if self.rater is None or iou.shape[1] == 1:
+            return iou
+        rated: Tensor = self.rater(iou, logits)
+        return rated
 
     def predict_masks(
         self,

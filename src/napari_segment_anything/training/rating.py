@@ -23,8 +23,7 @@ from ..inference.decoding import decode_points
 from ..inference.model import Model
 from ..inference.predictor import encode
 from ..modeling.mask_rater import MaskRater
-from ..modeling.sam import Sam
-from ..modeling.sizes import SamConfig, build_sam
+from ..modeling.sizes import NANO
 from ..zoo.checkpoint import read_checkpoint, write_checkpoint
 from ..zoo.loader import load_model
 from .data import load_folder
@@ -103,12 +102,12 @@ def fit_rater(clicked: Clicked, hidden_dim: int, seed: int = 0) -> MaskRater:
     return rater
 
 
-def with_rater(sam: Sam, config: SamConfig, rater: MaskRater, hidden_dim: int) -> Sam:
-    """A copy of ``sam``, made by ``config``, with this rater."""
-    rated = build_sam(replace(config, rater_hidden_dim=hidden_dim))
-    state = {f"mask_decoder.rater.{name}": value for name, value in rater.state_dict().items()}
-    rated.load_state_dict({**sam.state_dict(), **state})
-    return rated
+def teach(model: Model, scenes: Sequence[Scene], most: int, rng: Rng, seed: int) -> None:
+    """Give ``model`` a rater, taught by at most about ``most`` clicks on each of ``scenes``."""
+    decoder = model.sam.mask_decoder
+    decoder.rater = None
+    clicked = Clicked.joined([click_on(model, scene, rng, most) for scene in scenes])
+    decoder.rater = fit_rater(clicked, NANO.rater_hidden_dim, seed)
 
 
 def main() -> None:
@@ -119,22 +118,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     parser.add_argument("--images", type=int, default=180, help="how many are clicked on")
     parser.add_argument("--most", type=int, default=15, help="clicks an image, about")
-    parser.add_argument("--hidden-dim", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     checkpoint = read_checkpoint(args.weights)
     model = load_model(args.weights, device="cpu", precision="fp32")
-    model.sam.mask_decoder.rater = None
     rng = np.random.default_rng(args.seed)
     scenes = [scene for scene in load_folder(args.data, "train") if scene.labels.any()]
     drawn = rng.permutation(len(scenes))[: args.images]
-    clicked = Clicked.joined([click_on(model, scenes[i], rng, args.most) for i in drawn])
-    rater = fit_rater(clicked, args.hidden_dim, args.seed)
-    bare = replace(checkpoint.config, rater_hidden_dim=0)
-    sam = with_rater(model.sam, bare, rater, args.hidden_dim)
-    config = replace(bare, rater_hidden_dim=args.hidden_dim)
-    write_checkpoint(args.out, sam, config, dict(checkpoint.metadata), half=True)
+    teach(model, [scenes[i] for i in drawn], args.most, rng, args.seed)
+    config = replace(checkpoint.config, rater_hidden_dim=NANO.rater_hidden_dim)
+    write_checkpoint(args.out, model.sam, config, dict(checkpoint.metadata), half=True)
 
 
 if __name__ == "__main__":
