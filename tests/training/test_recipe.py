@@ -9,8 +9,18 @@ from torch.nn import functional as F
 from napari_segment_anything.modeling.sizes import build_sam, small_vit_config
 from napari_segment_anything.training import clicks, recipe
 from napari_segment_anything.training.losses import dice_loss, focal_loss
-from napari_segment_anything.training.prompting import Rules, Tally, Told, begin, prompted_rounds
+from napari_segment_anything.training.prompting import (
+    Answered,
+    Rules,
+    Tally,
+    Told,
+    begin,
+    prompted_rounds,
+    shown_mask,
+)
 from napari_segment_anything.training.views import Windows, draw_targets
+
+FIRST = torch.zeros(2, dtype=torch.int64)
 
 
 def seeded(seed=0):
@@ -109,7 +119,7 @@ def test_only_the_best_of_three_learns_from_a_lone_point(true):
     logits.requires_grad_()
     iou = torch.full((2, 4), 0.5, requires_grad=True)
     real = torch.ones(2, dtype=torch.bool)
-    loss = recipe.judged(logits, iou, true, real, ambiguous=True)
+    loss = recipe.judged(Answered(logits, iou, FIRST), true, real, ambiguous=True)
     each = recipe.focal_dice_loss(logits, true[:, None].expand_as(logits))
     # Thresholded, the second and third of the three are right and the first is wrong.
     rating = F.mse_loss(iou[:, 1:], torch.tensor([[0.0, 1, 1]] * 2))
@@ -123,7 +133,8 @@ def test_only_the_best_of_three_learns_from_a_lone_point(true):
 def test_the_single_answer_learns_from_several_prompts(true):
     logits = torch.stack([sure(true) * 0.1, *[sure(true)] * 3], dim=1).requires_grad_()
     iou = torch.full((2, 4), 0.5, requires_grad=True)
-    recipe.judged(logits, iou, true, torch.ones(2, dtype=torch.bool), ambiguous=False).backward()
+    real = torch.ones(2, dtype=torch.bool)
+    recipe.judged(Answered(logits, iou, FIRST), true, real, ambiguous=False).backward()
     assert (logits.grad.abs().amax((0, 2, 3)) > 0).tolist() == [True, False, False, False]
     assert (iou.grad.abs() > 0).tolist() == [[True, False, False, False]] * 2
     assert iou.grad[0, 0] == pytest.approx(2 * (0.5 - 1.0) / 2)
@@ -133,7 +144,7 @@ def test_what_is_no_object_teaches_its_rating_only(true):
     logits = torch.randn(2, 4, 16, 16, generator=seeded()).requires_grad_()
     iou = torch.full((2, 4), 0.5)
     nothing = torch.zeros(2, dtype=torch.bool)
-    loss = recipe.judged(logits, iou, true * 0, nothing, ambiguous=True)
+    loss = recipe.judged(Answered(logits, iou, FIRST), true * 0, nothing, ambiguous=True)
     assert loss == pytest.approx(0.25) and not loss.requires_grad
 
 
@@ -149,7 +160,8 @@ class Answers:
             turn = len(self.told)
             logits = torch.stack([self.masks * k * turn for k in (4.0, 1.0, 2.0, 3.0)], dim=1)
             iou = torch.tensor([[0.99, 0.2, 0.7, 0.5]]).repeat(len(logits), 1)
-            return logits, iou
+            shown = shown_mask(sam.mask_decoder, logits, iou, told.is_one_point)
+            return Answered(logits, iou, shown)
 
         monkeypatch.setattr("napari_segment_anything.training.prompting.answers", answer)
 
@@ -169,9 +181,9 @@ def rounds_of(crop, monkeypatch, kind, plan):
     decoder = Answers(sam, monkeypatch, torch.ones(2, 32, 32))
     judged = []
 
-    def judge(logits, iou, true, real, ambiguous):
+    def judge(answered, true, real, ambiguous):
         judged.append(ambiguous)
-        return logits.sum()
+        return answered.logits.sum()
 
     def correct(predicted, masks, cell_px):
         return recipe.error_points(predicted, masks, cell_px, seeded(2))

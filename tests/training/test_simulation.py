@@ -5,9 +5,10 @@ import pytest
 import torch
 from skimage.measure import regionprops
 
+from napari_segment_anything.modeling.sizes import NANO, build_sam
 from napari_segment_anything.training import clicks, losses
-from napari_segment_anything.training.data import kind_shares
-from napari_segment_anything.training.prompting import round_loss
+from napari_segment_anything.training.data import image_shares
+from napari_segment_anything.training.prompting import Answered, round_loss, shown_mask
 from napari_segment_anything.training.synthesis import (
     KINDS,
     clouds,
@@ -146,9 +147,27 @@ def test_empty_scenes_have_light_and_no_object():
 
 
 def test_rare_kinds_are_drawn_more_often_than_they_come():
-    shares = kind_shares(["a"] * 16 + ["b"] * 4)
+    shares = image_shares(["a"] * 16 + ["b"] * 4, [3] * 20)
     assert shares.sum() == pytest.approx(1) and shares[:16].sum() == pytest.approx(2 / 3)
-    assert len(kind_shares([])) == 0
+    assert len(image_shares([], [])) == 0
+
+
+def test_of_a_kind_every_object_is_drawn_as_often():
+    shares = image_shares(["a", "b", "a", "a"], [30, 7, 10, 0])
+    assert shares.sum() == pytest.approx(1)
+    assert shares[0] == pytest.approx(3 * shares[2]) == pytest.approx(30 * shares[3])
+    assert shares[1] == pytest.approx((1 - shares[1]) / np.sqrt(3))
+
+
+def test_the_shown_mask_is_what_the_decoder_rates_highest_once_drawn(monkeypatch):
+    sam = build_sam(NANO)
+    logits, iou = torch.randn(2, 4, 8, 8), torch.tensor([[0.9, 0.8, 0.1, 0.2]]).expand(2, 4)
+    again = torch.tensor([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])
+    monkeypatch.setattr(sam.mask_decoder.rater, "forward", lambda iou, logits: again)
+    assert shown_mask(sam.mask_decoder, logits, iou, ambiguous=True).tolist() == [3, 1]
+    assert shown_mask(sam.mask_decoder, logits, iou, ambiguous=False).tolist() == [0, 0]
+    sam.mask_decoder.rater = None
+    assert shown_mask(sam.mask_decoder, logits, iou, ambiguous=True).tolist() == [1, 1]
 
 
 def test_the_mask_that_is_shown_is_trained_beside_the_best(masks):
@@ -156,7 +175,9 @@ def test_the_mask_that_is_shown_is_trained_beside_the_best(masks):
     logits = torch.zeros(1, 4, 40, 50)
     logits[0, 1] = 4 * true - 2  # the best of the three
     logits.requires_grad_()
-    rating = torch.tensor([[0.1, 0.2, 0.9, 0.3]])  # the second is the one shown
-    round_loss(logits, rating, true, torch.tensor([True]), ambiguous=True).backward()
+    answered = Answered(logits, torch.full((1, 4), 0.5), shown=torch.tensor([2]))
+    round_loss(answered, true, torch.tensor([True]), ambiguous=True).backward()
     single, best, shown, other = logits.grad[0].abs().sum((1, 2)).tolist()
-    assert best > 0 and shown > 5 * other > 0 and single > shown
+    assert best > 0 and shown > 5 * other > 0
+    # All three start alike: what the shown one has beside the other is what the single one has.
+    assert shown - other == pytest.approx(single, rel=1e-3)

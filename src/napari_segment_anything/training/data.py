@@ -122,15 +122,19 @@ def _resized(image: Tensor, labels: Tensor, zoom: float, side: int) -> Crop:
     return Crop(F.pad(pixels, pad), inside, F.pad(ids, pad).to(torch.int64))
 
 
-def kind_shares(kinds: Sequence[str]) -> NDArray[np.float64]:
-    """How often each image is drawn, (N,) summing to 1.
+def image_shares(kinds: Sequence[str], objects: Sequence[int]) -> NDArray[np.float64]:
+    """How often each image is drawn, (N,) summing to 1, from its kind and its number of objects.
 
     A kind is drawn as the square root of its number of images: rare kinds more often than they
-    come, so that a few stained slides are not lost among hundreds of fluorescence images.
+    come, so that a few stained slides are not lost among hundreds of fluorescence images. Of one
+    kind, images are drawn as often as they have objects, so that every object is as likely as
+    another; an empty image counts as one.
     """
-    _, kind_of, counts = np.unique(list(kinds), return_inverse=True, return_counts=True)
-    weights = 1 / np.sqrt(counts[kind_of]) if len(kinds) else np.zeros(0)
-    return np.asarray(weights / max(weights.sum(), 1e-12), np.float64)
+    shares = np.maximum(np.asarray(objects, np.float64), 1)
+    for kind in set(kinds):
+        alike = np.asarray([k == kind for k in kinds])
+        shares[alike] *= np.sqrt(np.count_nonzero(alike)) / shares[alike].sum()
+    return np.asarray(shares / max(shares.sum(), 1e-12), np.float64)
 
 
 class CropBatches(Dataset[Crop]):
@@ -146,7 +150,10 @@ class CropBatches(Dataset[Crop]):
     ) -> None:
         self.real = list(real)
         self.settings, self.batch, self.seed = settings, batch, seed
-        self._shares = kind_shares([image.kind for image in self.real])
+        self._shares = image_shares(
+            [image.kind for image in self.real],
+            [len(np.unique(image.labels[image.labels > 0])) for image in self.real],
+        )
         self.synthetic = [
             synthesise(np.random.default_rng((seed, 7, i)), _pool_size(i))
             for i in range(synthetic_pool)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..modeling.mask_decoder import MaskDecoder
 from ..modeling.mask_rater import MaskRater
 from ..modeling.sam import Sam
 from .clicks import correction_points, first_points, noised_boxes, tight_boxes
@@ -24,20 +25,41 @@ from .losses import mask_iou, mask_loss
 from .views import Targets, Windows
 
 FIRST_PROMPTS = {"point": 0.5, "box": 0.38, "mask": 0.12}
-SHOWN_WEIGHT = 0.3
-"""How much the mask that is rated highest counts beside the best one."""
+SHOWN_WEIGHT = 0.5
+"""How much the mask that a person would see counts beside the best one."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a model answers of N objects.
+
+    ``logits`` (N, 4, h, w), the single mask first; ``iou`` (N, 4), predicted before they are drawn;
+    ``shown`` (N,), which of them a person would see.
+    """
+
+    logits: Tensor
+    iou: Tensor
+    shown: Tensor
+
+    def of_shown(self, values: Tensor) -> Tensor:
+        """(N, 4, ...) -> (N, ...), those of the shown masks."""
+        return values[torch.arange(len(self.shown), device=values.device), self.shown]
+
+    def rows(self, keep: Tensor) -> Answered:
+        """Those of the objects at ``keep``."""
+        return Answered(self.logits[keep], self.iou[keep], self.shown[keep])
 
 
 @dataclass(frozen=True)
 class Rules:
     """How answers are judged and corrected.
 
-    ``judge(logits, iou, true, real, ambiguous)`` is one round's loss, as `round_loss`;
+    ``judge(answered, true, real, ambiguous)`` is one round's loss, as `round_loss`;
     ``correct(predicted, masks, cell_px)`` gives the next points and their labels, as
     `correction_points`; ``autocast()`` is the context in which the decoder computes.
     """
 
-    judge: Callable[[Tensor, Tensor, Tensor, Tensor, bool], Tensor]
+    judge: Callable[[Answered, Tensor, Tensor, bool], Tensor]
     correct: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
@@ -144,8 +166,8 @@ def begin(
 
 def answers(
     sam: Sam, image: Tensor, told: Told, autocast: Callable[[], AbstractContextManager[object]]
-) -> tuple[Tensor, Tensor]:
-    """All four masks of each object and their ratings, as float: (N, 4, h, w) and (N, 4).
+) -> Answered:
+    """All four masks of each object and their ratings, as float.
 
     Prompts are encoded outside of ``autocast``: half precision would move them by pixels.
     """
@@ -159,7 +181,19 @@ def answers(
     code = sam.prompt_encoder.get_dense_pe()
     with autocast():
         masks, iou = sam.mask_decoder.predict_masks(image, code, sparse, dense)
-    return masks.float(), iou.float()
+    masks, iou = masks.float(), iou.float()
+    return Answered(masks, iou, shown_mask(sam.mask_decoder, masks, iou, told.is_one_point))
+
+
+@torch.no_grad()
+def shown_mask(decoder: MaskDecoder, logits: Tensor, iou: Tensor, ambiguous: bool) -> Tensor:
+    """(N, 4, h, w), (N, 4) -> (N,): the best rated of three masks as in use, else the single one.
+
+    It says nothing of how the masks came about, so no gradient goes through it.
+    """
+    if not ambiguous:
+        return torch.zeros(len(iou), dtype=torch.int64, device=iou.device)
+    return 1 + decoder.rated_again(iou[:, 1:], logits[:, 1:]).argmax(1)
 
 
 def prompted_rounds(
@@ -190,12 +224,12 @@ def prompted_rounds(
     for turn in itertools.count():
         true = view.masks[rows].to(where)
         ambiguous = told.is_one_point
-        logits, iou = answers(sam, view.features[rows], told, rules.autocast)
-        loss = rules.judge(logits, iou, true, real.to(where), ambiguous)
+        answered = answers(sam, view.features[rows], told, rules.autocast)
+        loss = rules.judge(answered, true, real.to(where), ambiguous)
         if ambiguous and sam.mask_decoder.rater is not None:
-            loss = loss + rater_loss(sam.mask_decoder.rater, logits, iou, true, real.to(where))
+            loss = loss + rater_loss(sam.mask_decoder.rater, answered, true, real.to(where))
         yield loss
-        answer = best_answer(logits, iou, ambiguous).detach()
+        answer = answered.of_shown(answered.logits).detach()
         tally.add(f"{name} {turn}", mask_iou(answer, true)[real.to(where)])
         new_point = next(more, None)
         if new_point is None or not bool(real.any()):
@@ -230,38 +264,33 @@ def interactive_loss(
     return sum(losses, features.new_zeros(()))
 
 
-def rater_loss(rater: MaskRater, logits: Tensor, iou: Tensor, true: Tensor, real: Tensor) -> Tensor:
-    """How far the three masks (N, 4, h, w), rated again, are from their IoU, which is 0 if unreal.
+def rater_loss(rater: MaskRater, answered: Answered, true: Tensor, real: Tensor) -> Tensor:
+    """How far the three masks, rated again, are from their IoU with ``true``, which is 0 if unreal.
 
     It teaches the rater alone.
     """
-    logits, iou = logits[:, 1:].detach(), iou[:, 1:].detach()
+    logits, iou = answered.logits[:, 1:].detach(), answered.iou[:, 1:].detach()
     true_iou = mask_iou(logits, true[:, None].expand_as(logits)) * real[:, None]
     return F.l1_loss(rater(iou, logits), true_iou)
 
 
-def best_answer(answers: Tensor, iou: Tensor, ambiguous: bool) -> Tensor:
-    """(N, 4, ...), (N, 4) -> (N, ...): the best rated of three masks, else the single one."""
-    if not ambiguous:
-        return answers[:, 0]
-    best = iou[:, 1:].argmax(1) + 1
-    return answers[torch.arange(len(answers), device=best.device), best]
-
-
-def round_loss(logits: Tensor, iou: Tensor, true: Tensor, real: Tensor, ambiguous: bool) -> Tensor:
+def round_loss(answered: Answered, true: Tensor, real: Tensor, ambiguous: bool) -> Tensor:
     """Mean loss of one round over its rows.
 
-    An ambiguous prompt trains the best of the three masks, somewhat the one that would be shown, as
-    it is rated highest, and a little the others, so that none dies; any other trains the single
-    mask. The IoU head learns all four; background rows train it alone, towards 0.
+    An ambiguous prompt trains the best of the three masks, somewhat the one that is shown, and a
+    little the others, so that none dies; any other trains the single mask. The IoU head learns all
+    four; background rows train it alone, towards 0.
     """
-    tokens = true[:, None].expand_as(logits)
-    true_iou = mask_iou(logits, tokens).detach() * real[:, None]
-    rating = F.l1_loss(iou, true_iou)
+    tokens = true[:, None].expand_as(answered.logits)
+    true_iou = mask_iou(answered.logits, tokens).detach() * real[:, None]
+    rating = F.l1_loss(answered.iou, true_iou)
     if not bool(real.any()):
         return rating
-    each = mask_loss(logits[real], tokens[real])
-    three = each[:, 1:].min(dim=1).values + 0.05 * each[:, 1:].mean(dim=1)
-    three = three + SHOWN_WEIGHT * best_answer(each, iou[real], ambiguous=True)
-    weight = (0.5, 1.0) if ambiguous else (1.0, 0.25)
-    return (weight[0] * each[:, 0] + weight[1] * three).mean() + rating
+    drawn = answered.rows(real)
+    each = mask_loss(drawn.logits, tokens[real])
+    best = each[:, 1:].min(dim=1).values + 0.05 * each[:, 1:].mean(dim=1)
+    if ambiguous:
+        loss = 0.5 * each[:, 0] + best + SHOWN_WEIGHT * drawn.of_shown(each)
+    else:
+        loss = each[:, 0] + 0.25 * best
+    return loss.mean() + rating

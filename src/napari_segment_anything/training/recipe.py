@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .clicks import cells_to_points, sample_cells
 from .losses import dice_loss, focal_loss, mask_iou
+from .prompting import Answered
 
 FOCAL_TO_DICE = 20.0
 MOST_CORRECTIONS = 8
@@ -74,8 +75,7 @@ def focal_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def judged(
-    logits: Tensor,
-    iou: Tensor,
+    answered: Answered,
     true: Tensor,
     real: Tensor,
     ambiguous: bool,
@@ -88,15 +88,14 @@ def judged(
     ratings of the answers that were asked for learn their IoU by squared error, at weight 1.
 
     Args:
-        logits: (N, 4, h, w), the single answer first.
-        iou: (N, 4) predicted.
+        answered: the masks and their ratings.
         true: (N, h, w) part of each cell that the object covers.
         real: (N,) bool; rows that are no objects teach their ratings only, towards 0.
         ambiguous: the prompt is a lone first point.
         mask_loss: of each answer.
     """
     asked = slice(1, None) if ambiguous else slice(0, 1)
-    logits, iou = logits[:, asked], iou[:, asked]
+    logits, iou = answered.logits[:, asked], answered.iou[:, asked]
     wanted = true[:, None].expand_as(logits)
     rating = F.mse_loss(iou, mask_iou(logits, wanted).detach() * real[:, None])
     if not bool(real.any()):

@@ -33,7 +33,7 @@ class TrainSettings:
     clip_norm: float = 1.0
     ema_decay: float = 0.998
     batch: int = 4
-    prompts_per_crop: int = 4
+    prompts_per_crop: int = 6
     round_shares: tuple[float, ...] = (0.4, 0.4, 0.2)
     dense_weight: float = 2.0
     seed: int = 0
