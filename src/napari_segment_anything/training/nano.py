@@ -22,7 +22,7 @@ CARD = {
     "automask": {
         "points_per_side": 24,
         "points_per_batch": 16,
-        "pred_iou_thresh": 0.6,
+        "pred_iou_thresh": 0.65,
         "stability_score_thresh": 0.5,
         "box_nms_thresh": 0.3,
     },
