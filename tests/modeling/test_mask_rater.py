@@ -6,7 +6,7 @@ import torch
 from napari_segment_anything.modeling.fast_decoder import FastMaskDecoder
 from napari_segment_anything.modeling.mask_rater import MaskRater
 from napari_segment_anything.modeling.sizes import NANO, SamConfig, build_sam
-from napari_segment_anything.training.prompting import rater_loss
+from napari_segment_anything.training.prompting import Answered, rater_loss
 
 
 def squares():
@@ -65,9 +65,10 @@ def test_its_loss_teaches_it_alone():
     rater = MaskRater(8)
     logits = torch.cat([squares()[:, :1], squares()], dim=1).requires_grad_()
     iou = torch.rand(1, 4, requires_grad=True)
+    answered = Answered(logits, iou, shown=torch.tensor([1]))
     true = torch.zeros(1, 20, 20)
     true[0, 5:15, 5:15] = 1
-    loss = rater_loss(rater, logits, iou, true, torch.tensor([True]))
+    loss = rater_loss(rater, answered, true, torch.tensor([True]))
     rated = rater(iou[:, 1:], logits[:, 1:])
     assert loss.item() == pytest.approx(
         (rated - torch.tensor([[1, 1, 0.5]])).abs().mean().item(), abs=1e-6
@@ -75,5 +76,5 @@ def test_its_loss_teaches_it_alone():
     loss.backward()
     assert logits.grad is None and iou.grad is None
     assert all(p.grad is not None for p in rater.parameters())
-    nothing = rater_loss(rater, logits, iou, true, torch.tensor([False]))
+    nothing = rater_loss(rater, answered, true, torch.tensor([False]))
     assert nothing.item() == pytest.approx(rated.mean().item(), abs=1e-6)
