@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_segment_anything.improving.split import object_count, split
-from napari_segment_anything.io.labelled import LabelledImage
+from napari_segment_anything.improving.split import split
+from napari_segment_anything.io.labelled import LabelledImage, object_count
 
 
 def squares(count, name="a", size_hw=(20, 200), first=1):

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..io.labelled import LabelledImage, read_labelled
+from ..io.labelled import LabelledImage, object_count, read_labelled
 from .job import Job, Reporter
-from .split import object_count, split
+from .split import split
 from .tools import PublicTools, Step, Stopped, Tools
 
 NICENESS = 5

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from ..io.labelled import object_count
 from ..zoo import own_models
 from .job import Job
 from .process import Report, Run, TrainingProcess
-from .split import check_enough, object_count
+from .split import check_enough
 from .verdict import Verdict, verdict
 
 log = logging.getLogger(__name__)

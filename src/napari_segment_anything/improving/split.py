@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..io.labelled import LabelledImage
+from ..io.labelled import LabelledImage, object_count
 
 LEAST_OBJECTS = 5
 LEAST_HELD_OUT = 2
@@ -24,11 +23,6 @@ class Split:
 
     train: tuple[LabelledImage, ...]
     held_out: tuple[LabelledImage, ...]
-
-
-def object_count(labels: NDArray[np.int32]) -> int:
-    """Number of ids above 0."""
-    return int((np.unique(labels) > 0).sum())
 
 
 def check_enough(count: int) -> None:

@@ -31,6 +31,11 @@ class LabelledImage:
     labels: NDArray[np.int32]
 
 
+def object_count(labels: NDArray[np.int32]) -> int:
+    """Number of ids above 0."""
+    return int((np.unique(labels) > 0).sum())
+
+
 @dataclass(frozen=True)
 class LabelledFile:
     """An image file and where its labels are: another file, or outlines out of one."""

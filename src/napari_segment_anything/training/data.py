@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from ..inference.model import natural_zoom
 from ..inference.noise import quieted
 from ..inference.preprocess import to_rgb8
+from ..io.labelled import object_count
 from .augment import augment_pixels, bent, flip_and_turn, stained
 from .synthesis import Rng, Scene, empty_scene, synthesise
 
@@ -152,7 +153,7 @@ class CropBatches(Dataset[Crop]):
         self.settings, self.batch, self.seed = settings, batch, seed
         self._shares = image_shares(
             [image.kind for image in self.real],
-            [len(np.unique(image.labels[image.labels > 0])) for image in self.real],
+            [object_count(image.labels) for image in self.real],
         )
         self.synthetic = [
             synthesise(np.random.default_rng((seed, 7, i)), _pool_size(i))
