@@ -72,7 +72,7 @@ class ConvEncoder(nn.Module):
     def __init__(
         self,
         widths: Sequence[int] = (48, 96, 160, 192),
-        depths: Sequence[int] = (1, 2, 2, 2),
+        depths: Sequence[int] = (1, 2, 3, 2),
         stem_chans: int = 24,
         out_chans: int = 128,
     ) -> None:

@@ -55,7 +55,7 @@ class ConvConfig:
     """`ConvEncoder`, whose embedding of any size is decoded in windows of ``window_cells``."""
 
     widths: tuple[int, ...] = (48, 96, 160, 192)
-    depths: tuple[int, ...] = (1, 2, 2, 2)
+    depths: tuple[int, ...] = (1, 2, 3, 2)
     stem_chans: int = 24
     window_cells: int = 32
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import time
@@ -12,9 +13,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..inference.runtime import pick_precision
-from ..modeling.sizes import NANO, build_sam
+from ..modeling.sam import Sam
+from ..modeling.sizes import NANO, ConvConfig, build_sam
 from ..zoo.checkpoint import read_checkpoint, write_checkpoint
 from .data import CropBatches, CropSettings, load_folder
+from .team import Team, joined
 from .trainer import Trainer, TrainSettings
 
 CARD = {
@@ -30,6 +33,8 @@ CARD = {
 }
 """What the weights say of themselves; thresholds by AP on train images, mean and at 0.5."""
 
+WEIGHTS = "nano.safetensors"
+
 log = logging.getLogger(__name__)
 
 
@@ -39,33 +44,30 @@ def train(
     settings: TrainSettings,
     crops: CropSettings,
     start: Path | None = None,
+    team: Team | None = None,
 ) -> Path:
     """Train `nano` on the train images of ``data`` and on synthesis; returns the weights' path.
 
     The run's state is in ``folder``; started again, it goes on where it was. A new run begins
-    with the weights of the checkpoint ``start``, or with random ones.
+    with the weights of the checkpoint ``start``, or with random ones. All processes of a ``team``
+    call this alike.
 
     Raises:
         ValueError: ``start`` is of another model.
     """
+    team = team or Team()
     torch.manual_seed(settings.seed)
     sam = build_sam(NANO)
     if start is not None:
-        begun = read_checkpoint(start)
-        if begun.config != NANO:
-            raise ValueError(
-                f"Expected weights of nano with its second rating in {start}, got others; teach it "
-                "to older ones with napari_segment_anything.training.rating."
-            )
-        sam.load_state_dict(begun.state_dict)
-    trainer = Trainer(sam, settings, folder)
+        begin_from(sam, start)
+    trainer = Trainer(sam, settings, folder, team)
     resumed = trainer.resume()
     log.info("%s at step %d of %d", "resumed" if resumed else "new", trainer.step, settings.steps)
     batches = CropBatches(load_folder(data, "train"), crops, settings.batch, settings.seed)
     loader = DataLoader(
         batches,
         batch_size=None,
-        sampler=range(trainer.step, settings.steps),
+        sampler=team.turns(trainer.step, settings.steps),
         num_workers=1,
         prefetch_factor=3,
     )
@@ -80,16 +82,39 @@ def train(
                 "step %d  %.2f s each  %s", trainer.step, (time.monotonic() - since) / 25, means
             )
             sums, since = {}, time.monotonic()
-        if trainer.step % settings.save_every == 0:
+        if team.leads and trainer.step % settings.save_every == 0:
             trainer.save()
             write_weights(trainer)
-    trainer.save()
-    return write_weights(trainer)
+    if team.leads:
+        trainer.save()
+        write_weights(trainer)
+    return trainer.folder / WEIGHTS
+
+
+def begin_from(sam: Sam, path: Path) -> None:
+    """Give a new `nano` the weights of an older one, which may lack some of its residual blocks.
+
+    Such a block starts as an identity, so that the new model answers as the old one did.
+
+    Raises:
+        ValueError: the file is of another model.
+    """
+    begun = read_checkpoint(path)
+    encoder = begun.config.encoder
+    if isinstance(encoder, ConvConfig):
+        encoder = dataclasses.replace(encoder, depths=ConvConfig.depths)
+    deeper = set(begun.state_dict) - set(sam.state_dict())
+    if deeper or dataclasses.replace(begun.config, encoder=encoder) != NANO:
+        raise ValueError(
+            f"Expected weights of nano with its second rating in {path}, got others; teach it "
+            "to older ones with napari_segment_anything.training.rating."
+        )
+    sam.load_state_dict(begun.state_dict, strict=False)
 
 
 def write_weights(trainer: Trainer) -> Path:
     """The averaged weights as half-precision safetensors in the run's folder."""
-    path = trainer.folder / "nano.safetensors"
+    path = trainer.folder / WEIGHTS
     metadata = {"name": "nano", "step": str(trainer.step), "card": json.dumps(CARD)}
     write_checkpoint(path, trainer.averaged, NANO, metadata, half=True)
     return path
@@ -103,7 +128,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=TrainSettings.steps)
     parser.add_argument("--seed", type=int, default=TrainSettings.seed)
     parser.add_argument("--learning-rate", type=float, default=TrainSettings.learning_rate)
-    parser.add_argument("--start", type=Path, help="begin with the weights of this checkpoint")
+    parser.add_argument("--begin-with", type=Path, help="begin with the weights of this checkpoint")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     # Where a CPU does not multiply bf16, emulating it takes several times as long as fp32.
@@ -111,8 +136,11 @@ def main() -> None:
     settings = TrainSettings(
         args.steps, learning_rate=args.learning_rate, seed=args.seed, bf16=precision == "bf16"
     )
-    path = train(args.data, args.out, settings, CropSettings(), args.start)
-    log.info("weights in %s", path)
+    with joined() as team:
+        # What all processes share is told once.
+        logging.disable(logging.NOTSET if team.leads else logging.INFO)
+        path = train(args.data, args.out, settings, CropSettings(), args.begin_with, team)
+        log.info("weights in %s", path)
 
 
 if __name__ == "__main__":

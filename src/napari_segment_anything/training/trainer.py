@@ -18,6 +18,7 @@ from .data import Crop
 from .losses import dense_loss
 from .optimiser import cosine_part, parameter_groups
 from .prompting import FIRST_PROMPTS, Tally, interactive_loss
+from .team import Team
 from .views import draw_targets
 
 
@@ -32,7 +33,7 @@ class TrainSettings:
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     ema_decay: float = 0.998
-    batch: int = 4
+    batch: int = 4  # crops a process
     prompts_per_crop: int = 6
     round_shares: tuple[float, ...] = (0.4, 0.4, 0.2)
     dense_weight: float = 2.0
@@ -47,13 +48,19 @@ class TrainSettings:
 
 
 class Trainer:
-    """One run in ``folder``: its model, optimiser and moving average, and where it stands."""
+    """One run in ``folder``: its model, optimiser and moving average, and where it stands.
 
-    def __init__(self, sam: Sam, settings: TrainSettings, folder: Path) -> None:
+    In a ``team`` every process has a `Trainer`, and all of them take the same steps.
+    """
+
+    def __init__(
+        self, sam: Sam, settings: TrainSettings, folder: Path, team: Team | None = None
+    ) -> None:
         # Convolutions run twice as fast on channels-last tensors.
         self.sam: Sam = sam.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = settings
         self.folder = folder
+        self.team = team or Team()
         self.averaged = copy.deepcopy(self.sam).eval().requires_grad_(False)
         groups = parameter_groups(sam, settings.weight_decay)
         self.optimiser = torch.optim.AdamW(
@@ -91,17 +98,18 @@ class Trainer:
         (self.folder / "settings.json").write_text(json.dumps(asdict(self.settings), indent=1))
 
     def train_step(self, crops: Crop) -> dict[str, float]:
-        """One update from a batch of crops; returns the mean of each thing measured."""
+        """One update from this process's crops; returns the mean of each thing measured here."""
         started = time.perf_counter()
         settings = self.settings
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.step)
+        turn = self.team.turns(self.step, self.step + 1)[0]
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + turn)
         for group in self.optimiser.param_groups:
             group["lr"] = settings.rate(self.step)
         tally = Tally()
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
-            loss = self._loss(crops, generator, tally)
+        loss = self._loss(crops, generator, tally)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.team.share_gradients(self.sam.parameters())
         nn.utils.clip_grad_norm_(self.sam.parameters(), settings.clip_norm)
         self.optimiser.step()
         self._average()
@@ -112,7 +120,9 @@ class Trainer:
     def _loss(self, crops: Crop, generator: torch.Generator, tally: Tally) -> Tensor:
         encoder = self.sam.image_encoder
         pixels = (crops.image - self.sam.pixel_mean) / self.sam.pixel_std * crops.inside
-        features = encoder(pixels.contiguous(memory_format=torch.channels_last)).float()
+        # The decoder's many small steps are no faster in 16 bits.
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
+            features = encoder(pixels.contiguous(memory_format=torch.channels_last)).float()
         low_labels = crops.labels[:, ::2, ::2]
         loss: Tensor = features.new_zeros(())
         foreground = None
@@ -125,6 +135,8 @@ class Trainer:
         targets = draw_targets(
             low_labels, self.settings.prompts_per_crop, generator, foreground=foreground
         )
+        # The same in all processes of a team, so that none waits long for the others.
+        alike = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
         share = torch.tensor(list(FIRST_PROMPTS.values()))
         shares = torch.tensor(self.settings.round_shares)
         kinds = torch.multinomial(share, max(1, len(targets.ids)), True, generator=generator)
@@ -134,7 +146,7 @@ class Trainer:
                 rows &= targets.ids > 0
             if not bool(rows.any()):
                 continue
-            rounds = 1 + int(torch.multinomial(shares, 1, generator=generator))
+            rounds = 1 + int(torch.multinomial(shares, 1, generator=alike))
             part = interactive_loss(
                 self.sam, features, crops.labels, targets.rows(rows), kind, rounds, generator, tally
             )
