@@ -176,7 +176,7 @@ def test_mobile_sam(mobile_sam, tmp_path, monkeypatch):
     torch.save({"model_state": prefixed, "decoder_state": {}}, tmp_path / "vit_t_lm.pt")
     torch.save(UnetrDecoder().state_dict(), tmp_path / "vit_t_lm_decoder.pt")
     monkeypatch.setattr(download, "find_local", lambda entry: tmp_path / f"{entry.name}.pt")
-    model = load_model("vit_t_lm")
+    model = load_model("vit_t_lm", precision="fp32")
     assert model.name == "vit_t_lm" and model.automatic_decoder is not None
     assert_same(model.sam.state_dict(), mobile_sam)
 
