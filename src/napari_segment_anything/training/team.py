@@ -1,7 +1,8 @@
 """A run in several processes, each of which works on its own part of every batch.
 
 On a CPU a step is a chain of thousands of small operations, between which threads wait for each
-other: as many processes of one thread do more. ``torchrun --nproc-per-node N`` starts them.
+other: as many processes of one thread do more. `nano` takes 1.6 s for eight crops on two cores, and
+1.25 s for four in one process. ``torchrun --nproc-per-node N`` starts them.
 """
 
 from __future__ import annotations
