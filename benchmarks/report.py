@@ -45,10 +45,11 @@ def _keep(kept: dict[str, Any], folder: Path) -> None:
 
 
 def keep(row: Row, folder: Path) -> None:
-    """Put a row into ``results.json``, in the place of an older one of the same work."""
+    """Put a row into ``results.json``, in the place of an older one of this work and processor."""
     kept = _kept(folder)
     today = f"{datetime.date.today()}: {machine()}"
-    kept["rows"][row.work] = {**dataclasses.asdict(row), "measured": today}
+    key = f"{row.work}; {processor()}"
+    kept["rows"][key] = {**dataclasses.asdict(row), "measured": today}
     _keep(kept, folder)
 
 
@@ -84,17 +85,21 @@ def _spread(values: list[float], unit: str) -> str:
 
 def machine() -> str:
     """Processor, threads and versions, in a sentence."""
+    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in PACKAGES)
+    return f"{processor()}, Python {platform.python_version()}; {versions}."
+
+
+def processor() -> str:
+    """Its name, the threads in use, and what it computes with."""
     model = platform.processor() or platform.machine()
     for text in _lines(Path("/proc/cpuinfo")):
         if text.startswith("model name"):
             model = text.split(":", 1)[1].strip()
             break
-    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in PACKAGES)
     flags = torch.backends.cpu.get_cpu_capability()
-    return (
-        f"{model}, {torch.get_num_threads()} threads, {flags}, Python "
-        f"{platform.python_version()}; {versions}."
-    )
+    if torch.cpu._is_amx_tile_supported():
+        flags += " and AMX"
+    return f"{model}, {torch.get_num_threads()} threads, {flags}"
 
 
 def _lines(path: Path) -> list[str]:
@@ -120,21 +125,27 @@ units.
         text += "| --- | --- | --- | --- | --- | --- |\n"
         text += "".join(line(row) + "\n" for row in rows)
     text += "\n![ratios](results.png)\n\n## Where the time of an encode goes\n\n"
+    text += "On the processor measured last.\n\n"
     (folder / "results.md").write_text(text + "\n".join(kept["profiles"].values()))
-    paired = [row for rows in machines.values() for row in rows if row.reference]
-    _plot(paired, folder / "results.png")
+    bars = {
+        f"{row.work}\n{where.split(': ')[1].split(',')[0]}": row.ratio
+        for where, rows in machines.items()
+        for row in rows
+        if row.reference
+    }
+    _plot(bars, folder / "results.png")
 
 
-def _plot(rows: list[Row], path: Path) -> None:
+def _plot(ratios: dict[str, float], path: Path) -> None:
+    """A bar for each of ``ratios``, under its name."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 0.5 * len(rows) + 1.2), layout="constrained")
-    names, ratios = [row.work for row in rows], [row.ratio for row in rows]
-    bars = axes.barh(names, ratios, color="#3b78a8")
-    axes.bar_label(bars, [f"{ratio:.1f}" for ratio in ratios], padding=3)
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(ratios) + 1.2), layout="constrained")
+    bars = axes.barh(list(ratios), list(ratios.values()), color="#3b78a8")
+    axes.bar_label(bars, [f"{ratio:.1f}" for ratio in ratios.values()], padding=3)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.invert_yaxis()
     axes.set_xlabel("reference / ours (time or memory; 1 is the reference)")
