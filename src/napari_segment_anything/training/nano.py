@@ -82,12 +82,9 @@ def train(
                 "step %d  %.2f s each  %s", trainer.step, (time.monotonic() - since) / 25, means
             )
             sums, since = {}, time.monotonic()
-        if team.leads and trainer.step % settings.save_every == 0:
-            trainer.save()
-            write_weights(trainer)
-    if team.leads:
-        trainer.save()
-        write_weights(trainer)
+        if trainer.step % settings.save_every == 0:
+            keep(trainer)
+    keep(trainer)
     return trainer.folder / WEIGHTS
 
 
@@ -112,12 +109,13 @@ def begin_from(sam: Sam, path: Path) -> None:
     sam.load_state_dict(begun.state_dict, strict=False)
 
 
-def write_weights(trainer: Trainer) -> Path:
-    """The averaged weights as half-precision safetensors in the run's folder."""
-    path = trainer.folder / WEIGHTS
+def keep(trainer: Trainer) -> None:
+    """Write the run's state and, in half precision, its averaged weights; the leader alone does."""
+    if not trainer.team.leads:
+        return
+    trainer.save()
     metadata = {"name": "nano", "step": str(trainer.step), "card": json.dumps(CARD)}
-    write_checkpoint(path, trainer.averaged, NANO, metadata, half=True)
-    return path
+    write_checkpoint(trainer.folder / WEIGHTS, trainer.averaged, NANO, metadata, half=True)
 
 
 def main() -> None:
