@@ -190,9 +190,11 @@ def test_what_is_rated_too_low_is_left_out(tiny):
     assert none.logits.shape == (0, *every.logits.shape[1:]) and none.iou.shape == (0, 3)
 
 
-def test_nanos_decoder_with_its_fusion():
+def test_nanos_decoder_with_its_own_blocks():
     torch.manual_seed(7)
     sam = build_sam(NANO).eval().requires_grad_(False)
+    for block in (sam.mask_decoder.fusion, sam.mask_decoder.settling):
+        torch.nn.init.normal_(block.expand.weight, std=0.1)  # identities to begin with
     sparse, dense = prompts(sam, 3, 2)
     image = torch.randn(3, 128, *sam.prompt_encoder.image_embedding_size)
     want = plain_answer(sam, image, sparse, dense)

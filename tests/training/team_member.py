@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
         told = {
             "shared": [float(w.grad) for w in weights],
             "kernel": [torch.equal(kernel.grad, 1.5 * kernel), kernel.grad.stride()],
-            "crops": [float(crop.image.sum()) for crop in crops],
+            "crops": [float(crop.image.double().sum()) for crop in crops],
             "begun": begun,
             "weights": total(run),
         }

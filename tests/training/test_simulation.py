@@ -67,6 +67,9 @@ def test_boxes(masks):
     small = torch.tensor([[0.0, 0, 30, 30]]).repeat(2000, 1)
     noise = clicks.noised_boxes(small, generator()) - small
     assert noise.std() == pytest.approx(3.0, rel=0.05)
+    parts = torch.tensor([[0.0], [0.02]]).repeat(1000, 1)
+    tight, loose = (clicks.noised_boxes(small, generator(), parts) - small).view(-1, 2, 4).unbind(1)
+    assert (tight == 0).all() and loose.std() == pytest.approx(0.6, rel=0.05)
 
 
 def test_losses_prefer_the_truth(masks):

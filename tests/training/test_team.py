@@ -51,16 +51,26 @@ def test_two_processes_learn_from_both_and_stay_alike(tmp_path):
 
 
 def test_a_deeper_nano_begins_where_a_shallower_one_ended(tmp_path):
-    shallow = shallower(NANO, 1)
+    shallow = replace(shallower(NANO, 1), settling_dim=0)
     old = random_model(shallow).sam
     write_checkpoint(tmp_path / "old.safetensors", old, shallow)
     new = build_sam(NANO).eval()
     begin_from(new, tmp_path / "old.safetensors")
     old.load_state_dict(read_checkpoint(tmp_path / "old.safetensors").state_dict)
-    pixels = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        assert torch.equal(new.image_encoder(pixels), old.image_encoder(pixels))
     assert sum(isinstance(m, ResidualBlock) for m in new.modules()) == sum(NANO.encoder.depths)
+    pixels = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    point = torch.tensor([[[100.0, 60.0]]]), torch.ones(1, 1, dtype=torch.int64)
+    with torch.inference_mode():
+        here, there = (answer(sam, pixels, point) for sam in (new, old))
+    assert torch.equal(here[0], there[0]) and torch.equal(here[1], there[1])
+    assert here[0].std() > 0
+
+
+def answer(sam, pixels, point):
+    """Masks and ratings, from pixels to the end."""
+    sparse, dense = sam.prompt_encoder(points=point, boxes=None, masks=None)
+    code = sam.prompt_encoder.get_dense_pe()
+    return sam.mask_decoder.predict_masks(sam.image_encoder(pixels), code, sparse, dense)
 
 
 def test_a_nano_of_more_blocks_is_refused(tmp_path):

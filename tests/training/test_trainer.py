@@ -10,7 +10,7 @@ import torch
 from tests.pictures import disks
 
 from napari_segment_anything.modeling.sizes import ConvConfig, SamConfig, build_sam
-from napari_segment_anything.training.data import CropBatches, CropSettings, cut_crop
+from napari_segment_anything.training.data import CropBatch, CropBatches, CropSettings, cut_crop
 from napari_segment_anything.training.synthesis import Scene
 from napari_segment_anything.training.trainer import Trainer, TrainSettings
 from napari_segment_anything.training.views import draw_targets
@@ -89,6 +89,25 @@ def test_some_crops_have_nothing_and_teach_that(batches, tmp_path):
     # Nothing is foreground, and what a click answers there is rated low.
     assert measured[-1]["dense"] < 0.5 * measured[0]["dense"]
     assert measured[-1]["loss"] < 0.5 * measured[0]["loss"]
+
+
+def test_packed_crops_lose_a_fraction_of_a_grey_value():
+    rng = torch.Generator().manual_seed(0)
+    image = 255 * torch.rand(2, 3, 64, 64, generator=rng)
+    labels = torch.randint(0, 100_000, (2, 64, 64), generator=rng)
+    inside = (torch.rand(2, 1, 64, 64, generator=rng) < 0.8).float()
+    whole = CropBatch(image, inside, labels, torch.rand(2, 3, 32, 32, generator=rng))
+    packed = whole.packed()
+    assert 2 * sum(p.nbytes for p in parts(packed)) == sum(p.nbytes for p in parts(whole))
+    back = packed.unpacked(torch.device("cpu"))
+    assert [p.dtype for p in parts(back)] == [p.dtype for p in parts(whole)]
+    assert torch.equal(back.labels, labels) and torch.equal(back.inside, inside)
+    assert (back.image - image).abs().max() < 0.07
+    assert (back.dense - whole.dense).abs().max() < 5e-4
+
+
+def parts(batch):
+    return [batch.image, batch.inside, batch.labels, batch.dense]
 
 
 def test_image_and_labels_stay_together():

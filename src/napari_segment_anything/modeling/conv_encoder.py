@@ -71,10 +71,10 @@ class ConvEncoder(nn.Module):
 
     def __init__(
         self,
-        widths: Sequence[int] = (48, 96, 160, 192),
-        depths: Sequence[int] = (1, 2, 3, 2),
-        stem_chans: int = 24,
-        out_chans: int = 128,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        stem_chans: int,
+        out_chans: int,
     ) -> None:
         super().__init__()
         self.out_chans = out_chans

@@ -45,7 +45,11 @@ def box_maps(boxes_xyxy: Tensor, size: tuple[int, int], cell_px: float) -> Tenso
 
 
 class FusionBlock(nn.Module):
-    """Bottleneck residual block that mixes the drawn prompts with the image around them."""
+    """Bottleneck residual block of B images; it starts as an identity.
+
+    Before the transformer it mixes the drawn prompts with the image around them; after it, what
+    neighbouring cells have made of the prompts.
+    """
 
     def __init__(self, dim: int, hidden: int = 48) -> None:
         super().__init__()
@@ -59,6 +63,8 @@ class FusionBlock(nn.Module):
             nn.GELU(),
         )
         self.expand = nn.Conv2d(hidden, dim, 1)
+        nn.init.zeros_(self.expand.weight)
+        nn.init.zeros_(self.expand.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> the same shape."""

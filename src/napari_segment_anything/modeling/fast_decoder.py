@@ -165,6 +165,8 @@ class FastMaskDecoder:
         self.upscale = FastUpscaling(decoder.output_upscaling, dtype)
         self._last: _Remembered | None = None
         self.fusion = None if decoder.fusion is None else copy.deepcopy(decoder.fusion).to(dtype)
+        settling = decoder.settling
+        self.settling = None if settling is None else copy.deepcopy(settling).to(dtype)
 
     def answer(
         self,
@@ -264,6 +266,9 @@ class FastMaskDecoder:
         """Tokens that answer (B, 1 + M, C) and pixels -> logits (B, M, 4h, 4w)."""
         heads = list(self.plain.output_hypernetworks_mlps)[self._chosen(multimask)]
         weights = [mlp(tokens[:, i]) for i, mlp in enumerate(heads, start=1)]
+        if self.settling is not None:
+            field = pixels.mT.unflatten(2, self.size_hw)
+            pixels = self.settling(field).flatten(2).mT
         return self.upscale(pixels, torch.stack(weights, dim=1).to(self.dtype), self.size_hw)
 
     @staticmethod

@@ -22,6 +22,7 @@ class MaskDecoder(nn.Module):
         iou_head_depth: int = 3,
         iou_head_hidden_dim: int = 256,
         fusion: nn.Module | None = None,
+        settling: nn.Module | None = None,
         rater: MaskRater | None = None,
     ) -> None:
         super().__init__()
@@ -46,6 +47,7 @@ class MaskDecoder(nn.Module):
             dim, iou_head_hidden_dim, self.num_mask_tokens, iou_head_depth
         )
         self.fusion = fusion
+        self.settling = settling
         self.rater = rater
 
     def forward(
@@ -100,7 +102,10 @@ class MaskDecoder(nn.Module):
         if self.fusion is not None:
             image = self.fusion(image)
         tokens, pixels = self.transformer(image, image_pe, tokens)
-        upscaled = self.output_upscaling(pixels.transpose(1, 2).reshape(image.shape))
+        pixels = pixels.transpose(1, 2).reshape(image.shape)
+        if self.settling is not None:
+            pixels = self.settling(pixels)
+        upscaled = self.output_upscaling(pixels)
         weights = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )

@@ -55,7 +55,7 @@ class ConvConfig:
     """`ConvEncoder`, whose embedding of any size is decoded in windows of ``window_cells``."""
 
     widths: tuple[int, ...] = (48, 96, 160, 192)
-    depths: tuple[int, ...] = (1, 2, 3, 2)
+    depths: tuple[int, ...] = (1, 3, 3, 2)
     stem_chans: int = 24
     window_cells: int = 32
 
@@ -72,7 +72,8 @@ ENCODER_KINDS: dict[str, type[EncoderConfig]] = {
 class SamConfig:
     """Everything needed to build a `Sam`; the encoder's type says which kind it is.
 
-    ``rater_hidden_dim`` is the width of a `MaskRater`, 0 for none.
+    ``settling_dim`` is the width of a `FusionBlock` after the transformer, ``rater_hidden_dim``
+    that of a `MaskRater`; 0 for none.
     """
 
     encoder: EncoderConfig = VitConfig()
@@ -82,6 +83,7 @@ class SamConfig:
     decoder_mlp_dim: int = 2048
     mask_in_chans: int = 16
     iou_head_hidden_dim: int = 256
+    settling_dim: int = 0
     rater_hidden_dim: int = 0
     pixel_mean: tuple[float, ...] = PIXEL_MEAN
     pixel_std: tuple[float, ...] = PIXEL_STD
@@ -193,6 +195,7 @@ NANO = SamConfig(
     decoder_mlp_dim=256,
     mask_in_chans=32,
     iou_head_hidden_dim=128,
+    settling_dim=48,
     rater_hidden_dim=24,
 )
 
@@ -242,6 +245,7 @@ def build_sam(config: SamConfig = VIT_B) -> Sam:
         transformer=transformer,
         iou_head_hidden_dim=config.iou_head_hidden_dim,
         fusion=fusion,
+        settling=FusionBlock(dim, config.settling_dim) if config.settling_dim else None,
         rater=MaskRater(config.rater_hidden_dim) if config.rater_hidden_dim else None,
     )
     return Sam(encoder, prompts, decoder, config.pixel_mean, config.pixel_std)

@@ -2,7 +2,8 @@
 
 All functions are batched over prompts and work on masks at low-res size, in cells; one cell is
 ``cell_px`` model pixels. Points are (x, y) in model pixels, in the frame in which the prompt
-encoder expects them (a pixel's index, not its centre). Recipe: Kirillov et al. 2023, A.2.
+encoder expects them (a pixel's index, not its centre). A ``generator`` draws where the masks are.
+Recipe: Kirillov et al. 2023, A.2.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+BOX_NOISE = 0.1
+"""Deviation of a drawn box's edges from the object's, part of the side (A.2)."""
 
 
 def cells_to_points(cells: Tensor, width: int, cell_px: float) -> Tensor:
@@ -42,7 +46,7 @@ def first_points(masks: Tensor, cell_px: float, generator: torch.Generator) -> T
     """
     inside = interior_weight(masks, radius=2)
     uniform = masks.to(torch.float32)
-    aimed = torch.rand(len(masks), 1, 1, generator=generator) < 0.5
+    aimed = torch.rand(len(masks), 1, 1, generator=generator, device=masks.device) < 0.5
     cells = sample_cells(torch.where(aimed, inside**4, uniform), generator)
     return cells_to_points(cells, masks.shape[-1], cell_px)
 
@@ -77,10 +81,16 @@ def tight_boxes(masks: Tensor, cell_px: float) -> Tensor:
 
 
 def noised_boxes(
-    boxes: Tensor, generator: torch.Generator, part: float = 0.1, most_px: float = 20.0
+    boxes: Tensor,
+    generator: torch.Generator,
+    part: float | Tensor = BOX_NOISE,
+    most_px: float = 20.0,
 ) -> Tensor:
-    """(B, 4) -> (B, 4): each edge moved by N(0, ``part`` of the side), at most ``most_px``."""
+    """(B, 4) -> (B, 4): each edge moved by N(0, ``part`` of the side), at most ``most_px``.
+
+    ``part`` may be (B, 1), one for each box.
+    """
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-    noise = torch.randn(boxes.shape, generator=generator) * part * sides
+    noise = torch.randn(boxes.shape, generator=generator, device=boxes.device) * part * sides
     limit = torch.minimum(0.3 * sides, torch.full_like(sides, most_px))
     return boxes + noise.clamp(-limit, limit)

@@ -17,7 +17,7 @@ from ..modeling.conv_encoder import ConvEncoder
 from ..modeling.sam import Sam
 from ..modeling.unetr import UnetrDecoder
 from .distance_targets import distance_loss, distance_targets
-from .losses import dense_loss
+from .losses import dense_loss, dense_targets
 from .settings import FitSettings
 
 
@@ -69,7 +69,7 @@ def chosen_decoder(
 
 def _dense_loss(head: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
     logits = head(features).float()
-    return dense_loss(logits, _at_size(labels, logits).to(features.device))
+    return dense_loss(logits, dense_targets(_at_size(labels, logits)).to(logits.device))
 
 
 def _decoder_loss(decoder: UnetrDecoder, features: Tensor, labels: Tensor) -> Tensor:

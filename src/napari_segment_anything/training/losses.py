@@ -91,6 +91,6 @@ def relative_depth(labels: Tensor, border: Tensor) -> Tensor:
     return depth / deepest[object_of].clamp(min=1)
 
 
-def dense_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def dense_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy of the dense head's (B, 3, h, w) logits, mean over pixels and maps."""
-    return F.binary_cross_entropy_with_logits(logits, dense_targets(labels))
+    return F.binary_cross_entropy_with_logits(logits, targets)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ..modeling.mask_decoder import MaskDecoder
 from ..modeling.mask_rater import MaskRater
 from ..modeling.sam import Sam
-from .clicks import correction_points, first_points, noised_boxes, tight_boxes
+from .clicks import BOX_NOISE, correction_points, first_points, noised_boxes, tight_boxes
 from .losses import mask_iou, mask_loss
 from .views import Targets, Windows
 
@@ -68,17 +68,18 @@ class Rules:
 class Tally:
     """Sums of what a step measured, by name."""
 
-    total: dict[str, float] = field(default_factory=dict)
+    total: dict[str, Tensor] = field(default_factory=dict)
     count: dict[str, int] = field(default_factory=dict)
 
     def add(self, name: str, values: Tensor) -> None:
         """Add all of ``values`` under ``name``."""
-        self.total[name] = self.total.get(name, 0.0) + float(values.sum())
+        # Not read yet: whoever reads a number off a device waits until all before it is done.
+        self.total[name] = self.total.get(name, 0) + values.detach().sum()
         self.count[name] = self.count.get(name, 0) + values.numel()
 
     def means(self) -> dict[str, float]:
         """Mean of each name."""
-        return {k: self.total[k] / max(1, self.count[k]) for k in self.total}
+        return {k: float(self.total[k]) / max(1, self.count[k]) for k in self.total}
 
 
 @dataclass(frozen=True)
@@ -113,21 +114,27 @@ class Told:
 
 def rough_masks(masks: Tensor, generator: torch.Generator) -> Tensor:
     """(N, h, w) bool -> (N, h, w) float logits of a mask drawn badly: shifted, grown or shrunk."""
-    out = []
-    for mask in masks[:, None].float():
-        radius = int(torch.randint(0, 3, (1,), generator=generator))
-        if radius:
-            grown = F.max_pool2d(mask, 2 * radius + 1, 1, radius)
+    count, out = len(masks), []
+    draw = partial(torch.randint, generator=generator, device=masks.device)
+    radii, shrinks = draw(0, 3, (count,)).tolist(), draw(0, 2, (count,)).tolist()
+    shifts = draw(-2, 3, (count, 2)).tolist()
+    for mask, radius, shrink, shift in zip(
+        masks[:, None].float(), radii, shrinks, shifts, strict=True
+    ):
+        changed = F.max_pool2d(mask, 2 * radius + 1, 1, radius)
+        if shrink:
             shrunk = -F.max_pool2d(-mask, 2 * radius + 1, 1, radius)
-            coin = bool(torch.rand(1, generator=generator) < 0.5) and bool(shrunk.any())
-            mask = shrunk if coin else grown
-        shift = torch.randint(-2, 3, (2,), generator=generator).tolist()
-        out.append(torch.roll(mask, shift, (1, 2))[0])
+            changed = torch.where(shrunk.any(), shrunk, changed)
+        out.append(torch.roll(changed, shift, (1, 2))[0])
     return torch.stack(out) * 20 - 10
 
 
 def first_prompts(
-    kind: str, targets: Targets, cell_px: float, generator: torch.Generator
+    kind: str,
+    targets: Targets,
+    cell_px: float,
+    generator: torch.Generator,
+    box_noise: float | Tensor = BOX_NOISE,
 ) -> tuple[Tensor, Tensor]:
     """First prompt of each row in crop pixels: its points or boxes, and its extent (N, 4)."""
     if kind == "point":
@@ -135,7 +142,7 @@ def first_prompts(
         return points, points.repeat(1, 2)
     boxes = tight_boxes(targets.masks, cell_px)
     if kind == "box":
-        boxes = noised_boxes(boxes, generator)
+        boxes = noised_boxes(boxes, generator, box_noise)
     return boxes, boxes
 
 
@@ -146,19 +153,20 @@ def begin(
     targets: Targets,
     kind: str,
     generator: torch.Generator,
+    box_noise: float | Tensor = BOX_NOISE,
 ) -> tuple[Windows, Told]:
     """Windows around the first ``kind`` prompts of all rows, and what they tell.
 
-    ``features`` (B, C, h, w) of crops with ``labels`` (B, S, S).
+    ``features`` (B, C, h, w) of crops with ``labels`` (B, S, S); ``box_noise`` as the ``part`` of
+    `noised_boxes`.
     """
     side = sam.prompt_encoder.image_embedding_size[0]
     field_cell = labels.shape[-1] / targets.masks.shape[-1]
-    first, extents = first_prompts(kind, targets, field_cell, generator)
+    first, extents = first_prompts(kind, targets, field_cell, generator, box_noise)
     view = Windows(features, labels, targets, extents, side)
-    none = torch.zeros(len(first), 0, 2), torch.zeros(len(first), 0, dtype=torch.int64)
+    none = first.new_zeros(len(first), 0, 2), targets.ids.new_zeros(len(first), 0)
     if kind == "point":
-        point_labels = torch.ones(len(first), 1, dtype=torch.int64)
-        return view, Told(view.points(first)[:, None], point_labels)
+        return view, Told(view.points(first)[:, None], targets.ids.new_ones(len(first), 1))
     if kind == "box":
         return view, Told(*none, boxes=view.boxes(first))
     return view, Told(*none, logits=rough_masks(view.masks > 0.5, generator)[:, None])
@@ -220,11 +228,11 @@ def prompted_rounds(
     """
     low_px = sam.prompt_encoder.input_image_size[0] / view.masks.shape[-1]
     where = view.features.device
-    rows = torch.arange(len(real))
+    rows = torch.arange(len(real), device=real.device)
     for turn in itertools.count():
         true = view.masks[rows].to(where)
         ambiguous = told.is_one_point
-        answered = answers(sam, view.features[rows], told, rules.autocast)
+        answered = answers(sam, view.features[rows.to(where)], told, rules.autocast)
         loss = rules.judge(answered, true, real.to(where), ambiguous)
         if ambiguous and sam.mask_decoder.rater is not None:
             loss = loss + rater_loss(sam.mask_decoder.rater, answered, true, real.to(where))
@@ -239,7 +247,8 @@ def prompted_rounds(
         real = real[real]
         if new_point:
             wanted = view.masks[rows] > 0.5
-            told = told.with_points(*rules.correct((previous > 0).cpu(), wanted, low_px))
+            seen = (previous > 0).to(wanted.device)
+            told = told.with_points(*rules.correct(seen, wanted, low_px))
 
 
 def interactive_loss(
@@ -252,12 +261,17 @@ def interactive_loss(
     generator: torch.Generator,
     tally: Tally,
 ) -> Tensor:
-    """`nano`'s loss, summed over ``rounds`` of prompting all rows, starting with a ``kind``."""
-    view, told = begin(sam, features, labels, targets, kind, generator)
+    """`nano`'s loss, summed over ``rounds`` of prompting all rows, starting with a ``kind``.
+
+    Boxes are as often tight as loose: some are drawn by hand, some come out of a detector.
+    """
+    looseness = torch.rand(len(targets.ids), 1, generator=generator, device=labels.device)
+    view, told = begin(sam, features, labels, targets, kind, generator, BOX_NOISE * looseness)
 
     def more() -> Iterator[bool]:
         for turn in range(rounds - 1):
-            yield turn == 0 or float(torch.rand((), generator=generator)) < 0.85
+            chance = torch.rand((), generator=generator, device=generator.device)
+            yield turn == 0 or float(chance) < 0.85
 
     rules = Rules(round_loss, partial(correction_points, generator=generator))
     losses = prompted_rounds(sam, view, told, targets.ids > 0, more(), rules, kind, tally)

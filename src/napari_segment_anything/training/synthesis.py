@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch.nn import functional as F
 
 Rng = np.random.Generator
 Grid = NDArray[np.float32]
@@ -48,11 +50,11 @@ def log_uniform(rng: Rng, low: float, high: float) -> float:
 def smooth_noise(rng: Rng, size: tuple[int, int], scale_px: float) -> Grid:
     """(H, W) Gaussian noise of correlation length ``scale_px``, mean 0, deviation 1."""
     coarse = [max(2, int(np.ceil(s / scale_px)) + 3) for s in size]
-    field = ndimage.zoom(rng.standard_normal(coarse), scale_px, order=1)
-    field = field[: size[0], : size[1]]
-    if field.shape != size:
-        field = np.pad(field, [(0, s - f) for s, f in zip(size, field.shape, strict=True)], "edge")
-    return np.asarray((field - field.mean()) / (field.std() + 1e-6), np.float32)
+    fine = [round(n * scale_px) for n in coarse]
+    field = torch.from_numpy(rng.standard_normal(coarse))[None, None]
+    field = F.interpolate(field, fine, mode="bilinear", align_corners=True)[0, 0]
+    grid = field[: size[0], : size[1]].numpy()
+    return np.asarray((grid - grid.mean()) / (grid.std() + 1e-6), np.float32)
 
 
 def _local_grid(

@@ -2,7 +2,8 @@
 
 On a CPU a step is a chain of thousands of small operations, between which threads wait for each
 other: as many processes of one thread do more. `nano` takes 1.6 s for eight crops on two cores, and
-1.25 s for four in one process. ``torchrun --nproc-per-node N`` starts them.
+1.25 s for four in one process. On a GPU that they share, one process launches operations while
+another waits for its own. ``torchrun --nproc-per-node N`` starts them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..io.writing import whole_file
 from ..modeling.conv_encoder import ConvEncoder
 from ..modeling.sam import Sam
-from .data import Crop
+from .data import CropBatch
 from .losses import dense_loss
 from .optimiser import cosine_part, parameter_groups
 from .prompting import FIRST_PROMPTS, Tally, interactive_loss
@@ -34,6 +34,7 @@ class TrainSettings:
     clip_norm: float = 1.0
     ema_decay: float = 0.998
     batch: int = 4  # crops a process
+    workers: int = 1  # that draw a process's crops
     prompts_per_crop: int = 6
     round_shares: tuple[float, ...] = (0.4, 0.4, 0.2)
     dense_weight: float = 2.0
@@ -50,7 +51,8 @@ class TrainSettings:
 class Trainer:
     """One run in ``folder``: its model, optimiser and moving average, and where it stands.
 
-    In a ``team`` every process has a `Trainer`, and all of them take the same steps.
+    In a ``team`` every process has a `Trainer`, and all of them take the same steps. The model is
+    trained on the device it is on.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Trainer:
         """Continue from the saved state, if there is one."""
         if not self.state_file.is_file():
             return False
-        state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        state = torch.load(self.state_file, map_location=self.sam.device, weights_only=True)
         self.sam.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -97,16 +99,17 @@ class Trainer:
             torch.save(state, partial)
         (self.folder / "settings.json").write_text(json.dumps(asdict(self.settings), indent=1))
 
-    def train_step(self, crops: Crop) -> dict[str, float]:
+    def train_step(self, crops: CropBatch) -> dict[str, float]:
         """One update from this process's crops; returns the mean of each thing measured here."""
         started = time.perf_counter()
         settings = self.settings
         turn = self.team.turns(self.step, self.step + 1)[0]
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + turn)
+        device = self.sam.device
+        generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + turn)
         for group in self.optimiser.param_groups:
             group["lr"] = settings.rate(self.step)
         tally = Tally()
-        loss = self._loss(crops, generator, tally)
+        loss = self._loss(crops.unpacked(device), generator, tally)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.team.share_gradients(self.sam.parameters())
@@ -117,18 +120,18 @@ class Trainer:
         measured = {"loss": float(loss.detach()), **tally.means()}
         return {**measured, "seconds": time.perf_counter() - started}
 
-    def _loss(self, crops: Crop, generator: torch.Generator, tally: Tally) -> Tensor:
+    def _loss(self, crops: CropBatch, generator: torch.Generator, tally: Tally) -> Tensor:
         encoder = self.sam.image_encoder
         pixels = (crops.image - self.sam.pixel_mean) / self.sam.pixel_std * crops.inside
         # The decoder's many small steps are no faster in 16 bits.
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.settings.bf16):
             features = encoder(pixels.contiguous(memory_format=torch.channels_last)).float()
         low_labels = crops.labels[:, ::2, ::2]
         loss: Tensor = features.new_zeros(())
         foreground = None
         if isinstance(encoder, ConvEncoder) and self.settings.dense_weight:
             maps = encoder.dense_head(features).float()
-            dense = dense_loss(maps, low_labels)
+            dense = dense_loss(maps, crops.dense)
             tally.add("dense", dense.detach())
             loss = loss + self.settings.dense_weight * dense
             foreground = maps[:, 0].detach()
@@ -139,7 +142,9 @@ class Trainer:
         alike = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
         share = torch.tensor(list(FIRST_PROMPTS.values()))
         shares = torch.tensor(self.settings.round_shares)
-        kinds = torch.multinomial(share, max(1, len(targets.ids)), True, generator=generator)
+        kinds = torch.multinomial(
+            share.to(pixels.device), max(1, len(targets.ids)), True, generator=generator
+        )
         for index, kind in enumerate(FIRST_PROMPTS):
             rows = kinds[: len(targets.ids)] == index
             if kind != "point":  # a box or a mask drawn on nothing is no prompt
@@ -158,8 +163,8 @@ class Trainer:
         """Move the averaged weights towards the trained ones; quick at first."""
         decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
         trained = self.sam.state_dict()
-        for name, mean in self.averaged.state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(trained[name].to(mean.dtype), 1 - decay)
-            else:
-                mean.copy_(trained[name])
+        means = self.averaged.state_dict()
+        moving = [name for name, mean in means.items() if mean.is_floating_point()]
+        torch._foreach_lerp_([means[n] for n in moving], [trained[n] for n in moving], 1 - decay)
+        for name in means.keys() - set(moving):
+            means[name].copy_(trained[name])
