@@ -47,8 +47,11 @@ bench-quality: $(VENV)/.installed
 train-nano: $(VENV)/.installed
 	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) \
 		-m napari_segment_anything.training.nano --data $(DATA)
+	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) \
+		-m napari_segment_anything.training.nano --data $(DATA) --out runs/nano/usual \
+		--begin-with runs/nano/nano.safetensors --usual --steps 2500 --learning-rate 3e-4
 	$(BIN)/python -m napari_segment_anything.training.rating --data $(DATA) \
-		--weights runs/nano/nano.safetensors --out runs/nano/rated.safetensors
+		--weights runs/nano/usual/nano.safetensors --out runs/nano/rated.safetensors
 
 system:
 	bash scripts/system_packages.sh
