@@ -8,7 +8,6 @@ import torch
 from tests.pictures import disks, random_model
 
 from napari_segment_anything import load_model
-from napari_segment_anything.modeling.mask_rater import LOOKS
 from napari_segment_anything.modeling.sizes import NANO
 from napari_segment_anything.training import rating
 from napari_segment_anything.training.data import CropSettings
@@ -32,7 +31,7 @@ def bare_nano():
 
 def test_clicks_are_on_objects_and_their_answers_are_measured():
     clicked = click_on(bare_nano(), scene(), np.random.default_rng(0), 2)
-    assert clicked.looks.shape == (2, 3, LOOKS) and clicked.iou.shape == (2, 3)
+    assert clicked.looks.shape == (2, 3, 15) and clicked.iou.shape == (2, 3)
     assert bool((clicked.iou.amax(1) > 0.7).all())
 
 
@@ -46,8 +45,8 @@ def test_a_click_on_nothing_finds_nothing_right(monkeypatch):
 
 def test_what_the_looks_tell_is_learnt():
     rng = torch.Generator().manual_seed(0)
-    looks = torch.rand(400, 3, LOOKS, generator=rng)
-    true = 0.2 + 0.6 * looks[..., 15]  # the overlap with the next mask
+    looks = torch.rand(400, 3, 15, generator=rng)
+    true = 0.2 + 0.6 * looks[..., 9]  # the overlap with the next mask
     rater = fit_rater(Clicked(looks[:300], true[:300]), 24)
     off = (rater.mlp(looks[300:])[..., 0] - true[300:]).abs().mean()
     assert float(off.detach()) < 0.03
@@ -65,7 +64,7 @@ def test_a_run_does_not_begin_without_a_rater(tmp_path):
 def test_only_the_rater_changes(monkeypatch):
     model = random_model(NANO)
     before = {name: value.clone() for name, value in model.sam.state_dict().items()}
-    rater = fit_rater(Clicked(torch.rand(4, 3, LOOKS), torch.rand(4, 3)), 8)
+    rater = fit_rater(Clicked(torch.rand(4, 3, 15), torch.rand(4, 3)), 8)
     monkeypatch.setattr(rating, "fit_rater", lambda _clicked, _hidden_dim, _seed: rater)
     teach(model, [scene()], 2, np.random.default_rng(0), 0)
     rated = model.sam

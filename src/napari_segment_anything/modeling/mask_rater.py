@@ -9,17 +9,13 @@ from .layers import MLP
 
 STABLE_LOGIT = 1.0
 MASKS = 3
-LOOKS = 5 * MASKS + MASKS + MASKS
-"""Of a mask and of both others: rating, stability, size, probability inside and outside. Three
-overlaps. Which mask it is."""
 
 
 class MaskRater(nn.Module):
     """Predicted IoU of three masks -> better ones.
 
     The decoder rates its masks before they are drawn. What is seen in them says more: masks that
-    agree are right more often than masks that do not, and so are those with a sharp border, and
-    those that are sure of what is inside and of what is not.
+    agree are right more often than masks that do not, and so are those with a sharp border.
 
     Args:
         hidden_dim: width of both hidden layers.
@@ -27,7 +23,8 @@ class MaskRater(nn.Module):
 
     def __init__(self, hidden_dim: int) -> None:
         super().__init__()
-        self.mlp = MLP(LOOKS, hidden_dim, 1, 3, sigmoid_output=True)
+        # Of a mask and of both others: rating, stability, size. Three overlaps. Which mask it is.
+        self.mlp = MLP(3 * MASKS + MASKS + MASKS, hidden_dim, 1, 3, sigmoid_output=True)
 
     def forward(self, iou: Tensor, logits: Tensor) -> Tensor:
         """Predicted (B, 3) and drawn (B, 3, h, w) -> predicted again, (B, 3) in 0..1."""
@@ -37,16 +34,13 @@ class MaskRater(nn.Module):
 
     @staticmethod
     def looks(iou: Tensor, logits: Tensor) -> Tensor:
-        """What is seen of each mask, (B, 3, 21): itself first, then the next, then the last."""
+        """What is seen of each mask, (B, 3, 15): itself first, then the next, then the last."""
         flat = logits.flatten(2)
         masks = (flat > 0).float()
         areas = masks.sum(-1)
         stability = (flat > STABLE_LOGIT).sum(-1) / (flat > -STABLE_LOGIT).sum(-1).clamp(min=1)
         sizes = torch.log1p(areas) / 10
-        p = torch.sigmoid(flat)
-        held, cells = (p * masks).sum(-1), areas.clamp(min=1)
-        outside = ((p.sum(-1) - held) / cells).clamp(max=1)
-        own = torch.stack([iou.float(), stability, sizes, held / cells, outside], dim=-1)
+        own = torch.stack([iou.float(), stability, sizes], dim=-1)
         shared = masks @ masks.mT
         overlaps = shared / (areas[:, :, None] + areas[:, None] - shared).clamp(min=1)
         which = torch.eye(MASKS, device=iou.device).expand(len(iou), -1, -1)

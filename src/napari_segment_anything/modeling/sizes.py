@@ -196,7 +196,7 @@ NANO = SamConfig(
     mask_in_chans=32,
     iou_head_hidden_dim=128,
     settling_dim=48,
-    rater_hidden_dim=48,
+    rater_hidden_dim=24,
 )
 
 

@@ -32,9 +32,6 @@ from .synthesis import Rng, Scene
 BACKGROUND_PART = 0.05
 """How many of the clicks are on nothing: people click what they see, seldom beside it."""
 
-MIDDLE_PART = 0.9
-"""How many of the clicks on objects are in the middle, where people aim."""
-
 RIM_PX = 6
 """How far from all objects a click on nothing is."""
 
@@ -45,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Clicked:
-    """What a rater sees of N clicks' masks, (N, 3, 21), and their true IoU (N, 3)."""
+    """What a rater sees of N clicks' masks, (N, 3, 15), and their true IoU (N, 3)."""
 
     looks: Tensor
     iou: Tensor
@@ -57,7 +54,7 @@ class Clicked:
 
 
 def click_on(model: Model, scene: Scene, rng: Rng, most: int) -> Clicked:
-    """Click objects of a scene, at most ``most``, mostly in the middle; seldom beside them.
+    """Click objects of a scene, at most ``most``, half of them in the middle; seldom beside them.
 
     ``model`` has no rater yet.
     """
@@ -81,7 +78,7 @@ def click_on(model: Model, scene: Scene, rng: Rng, most: int) -> Clicked:
 
 
 def _point_in(mask: NDArray[np.bool_], rng: Rng) -> tuple[float, float]:
-    return centre_xy(mask) if rng.random() < MIDDLE_PART else _anywhere(mask, rng)
+    return centre_xy(mask) if rng.random() < 0.5 else _anywhere(mask, rng)
 
 
 def _anywhere(mask: NDArray[np.bool_], rng: Rng) -> tuple[float, float]:
