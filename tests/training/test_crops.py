@@ -16,8 +16,8 @@ from napari_segment_anything.training.crops import (
     Encoded,
     ahead,
     scene_of,
-    stacked,
 )
+from napari_segment_anything.training.data import stacked
 
 
 @pytest.fixture

@@ -125,6 +125,11 @@ def _rows(x: Tensor, rows: slice) -> Tensor:
     return x if len(x) == 1 else x[rows]
 
 
+def _copied(block: nn.Module | None, dtype: torch.dtype) -> nn.Module | None:
+    """A copy of a block of convolutions that computes in ``dtype``."""
+    return None if block is None else copy.deepcopy(block).to(dtype)
+
+
 def _as_linear(conv: nn.Module, dtype: torch.dtype) -> nn.Linear:
     """A transposed convolution as (..., C) -> (..., 4 C'), a pixel's four children, row by row."""
     weight: Tensor = conv.weight.permute(2, 3, 1, 0).flatten(0, 2).to(dtype)  # type: ignore[operator]
@@ -164,9 +169,8 @@ class FastMaskDecoder:
         self.last_norm = transformer.norm_final_attn
         self.upscale = FastUpscaling(decoder.output_upscaling, dtype)
         self._last: _Remembered | None = None
-        self.fusion = None if decoder.fusion is None else copy.deepcopy(decoder.fusion).to(dtype)
-        settling = decoder.settling
-        self.settling = None if settling is None else copy.deepcopy(settling).to(dtype)
+        self.fusion = _copied(decoder.fusion, dtype)
+        self.settling = _copied(decoder.settling, dtype)
 
     def answer(
         self,

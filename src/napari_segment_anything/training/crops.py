@@ -19,7 +19,7 @@ from ..inference.preprocess import to_rgb8
 from ..io.labelled import LabelledImage
 from ..modeling.sam import Sam
 from .augment import augment_pixels
-from .data import Crop, CropSettings, cut_crop, image_kind
+from .data import Crop, CropSettings, cut_crop, image_kind, stacked
 from .settings import FitSettings
 from .synthesis import Rng, Scene
 
@@ -110,15 +110,6 @@ class Encoded:
 
     features: Tensor
     labels: Tensor
-
-
-def stacked(crops: Sequence[Crop]) -> Crop:
-    """Crops of one size as a batch."""
-    return Crop(
-        torch.stack([c.image for c in crops]),
-        torch.stack([c.inside for c in crops]),
-        torch.stack([c.labels for c in crops]),
-    )
 
 
 def encoded(sam: Sam, crops: Crop) -> Encoded:

@@ -64,6 +64,15 @@ class Crop:
     labels: Tensor
 
 
+def stacked(crops: Sequence[Crop]) -> Crop:
+    """Crops of one size as a batch."""
+    return Crop(
+        torch.stack([c.image for c in crops]),
+        torch.stack([c.inside for c in crops]),
+        torch.stack([c.labels for c in crops]),
+    )
+
+
 @dataclass(frozen=True)
 class CropBatch(Crop):
     """B crops, and ``dense`` (B, 3, S / 2, S / 2), what the dense head is to say of them.
@@ -192,14 +201,9 @@ class CropBatches(Dataset[CropBatch]):
     def __getitem__(self, step: int) -> CropBatch:
         """Crops of one step, stacked."""
         rng = np.random.default_rng((self.seed, 1, step))
-        crops = [self._one(rng) for _ in range(self.batch)]
-        labels = torch.stack([c.labels for c in crops])
-        return CropBatch(
-            torch.stack([c.image for c in crops]),
-            torch.stack([c.inside for c in crops]),
-            labels,
-            dense_targets(labels[:, ::2, ::2]),
-        ).packed()
+        crops = stacked([self._one(rng) for _ in range(self.batch)])
+        dense = dense_targets(crops.labels[:, ::2, ::2])
+        return CropBatch(crops.image, crops.inside, crops.labels, dense).packed()
 
     def _one(self, rng: Rng) -> Crop:
         chance = rng.random()

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..modeling.sam import Sam
-from .crops import CropCache, CropSource, Encoded, ahead, encoded, stacked
-from .data import Crop
+from .crops import CropCache, CropSource, Encoded, ahead, encoded
+from .data import Crop, stacked
 from .dense import DenseHead
 from .losses import mask_loss as balanced_loss
 from .optimiser import BETAS, cosine_part, layer_parts, layered_groups, stepped_part
@@ -203,7 +203,7 @@ class Learner:
         for head in self.heads:
             with self.precision.autocast():
                 loss = head.loss(features.cut, batch.labels)
-            tally.add(head.name, loss.detach())
+            tally.add(head.name, loss)
             total += self._backward(loss * self.settings.dense_weight)
         for name, targets in self._groups(batch, generator):
             total += self._prompted(name, targets, features.cut, batch.labels, generator, tally)

@@ -265,13 +265,13 @@ def interactive_loss(
 
     Boxes are as often tight as loose: some are drawn by hand, some come out of a detector.
     """
-    looseness = torch.rand(len(targets.ids), 1, generator=generator, device=labels.device)
-    view, told = begin(sam, features, labels, targets, kind, generator, BOX_NOISE * looseness)
+    draw = partial(torch.rand, generator=generator, device=labels.device)
+    box_noise = BOX_NOISE * draw(len(targets.ids), 1)
+    view, told = begin(sam, features, labels, targets, kind, generator, box_noise)
 
     def more() -> Iterator[bool]:
         for turn in range(rounds - 1):
-            chance = torch.rand((), generator=generator, device=generator.device)
-            yield turn == 0 or float(chance) < 0.85
+            yield turn == 0 or float(draw(())) < 0.85
 
     rules = Rules(round_loss, partial(correction_points, generator=generator))
     losses = prompted_rounds(sam, view, told, targets.ids > 0, more(), rules, kind, tally)

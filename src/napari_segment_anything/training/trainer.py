@@ -132,7 +132,7 @@ class Trainer:
         if isinstance(encoder, ConvEncoder) and self.settings.dense_weight:
             maps = encoder.dense_head(features).float()
             dense = dense_loss(maps, crops.dense)
-            tally.add("dense", dense.detach())
+            tally.add("dense", dense)
             loss = loss + self.settings.dense_weight * dense
             foreground = maps[:, 0].detach()
         targets = draw_targets(

@@ -133,23 +133,24 @@ class Windows:
             cut.append(cut_window(maps[crop], window, side))
             masks.append(self._true_mask(labels[crop], label, window))
         self.features = torch.cat(cut)
-        self.masks = self._covered(masks, self.windows)
-        if ids:
-            self.masks = self.masks * (targets.ids > 0)[:, None, None]
+        self.masks = self._covered(masks)
 
     def _true_mask(self, labels: Tensor, label: int, window: Window) -> Tensor:
-        """(S, S) labels of a crop -> (n, n) bool, the object's pixels in a window of n pixels."""
+        """(S, S) labels of a crop -> (n, n) bool, the object's pixels in a window of n pixels.
+
+        Label 0 is no object and has none.
+        """
         rows, cols = self.grid.span_px(window)
-        part = labels[rows, cols] == label
+        part = (labels[rows, cols] == label) & (label > 0)
         covered = rows.stop - rows.start
         missing = (0, covered - part.shape[1], 0, covered - part.shape[0])
         return F.pad(part, missing) if any(missing) else part
 
-    def _covered(self, masks: Sequence[Tensor], windows: Sequence[Window]) -> Tensor:
+    def _covered(self, masks: Sequence[Tensor]) -> Tensor:
         """(n, n) bool of each window -> (N, 4 side, 4 side), part of each window cell covered."""
         out = masks[0].new_zeros(len(masks), 4 * self.grid.side, 4 * self.grid.side).float()
-        for level in {window.level for window in windows}:
-            at = [row for row, window in enumerate(windows) if window.level == level]
+        for level in {window.level for window in self.windows}:
+            at = [row for row, window in enumerate(self.windows) if window.level == level]
             alike = torch.stack([masks[row] for row in at]).float()
             out[at] = F.avg_pool2d(alike, alike.shape[-1] // out.shape[-1])
         return out
