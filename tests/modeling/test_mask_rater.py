@@ -6,7 +6,7 @@ import torch
 from napari_segment_anything.modeling.fast_decoder import FastMaskDecoder
 from napari_segment_anything.modeling.mask_rater import MaskRater
 from napari_segment_anything.modeling.sizes import NANO, SamConfig, build_sam
-from napari_segment_anything.training.prompting import Answered, rater_loss
+from napari_segment_anything.training.prompting import rater_loss
 
 
 def squares():
@@ -45,8 +45,9 @@ def test_it_rates_three_masks_and_never_one():
         points = torch.tensor([[[90.0, 120]], [[30.0, 40]]]), torch.ones(2, 1, dtype=torch.int64)
         sparse, dense = sam.prompt_encoder(points=points, boxes=None, masks=None)
         fast = FastMaskDecoder(decoder, code, torch.float32)
-        masks, raw = decoder.predict_masks(image, code, sparse, dense)
-        for multimask, rated in ((True, rater(raw[:, 1:], masks[:, 1:])), (False, raw[:, :1])):
+        masks, raw, token = decoder.predict_masks(image, code, sparse, dense)
+        again = rater(token, raw[:, 1:], masks[:, 1:])
+        for multimask, rated in ((True, again), (False, raw[:, :1])):
             plain = decoder(image, code, sparse, dense, multimask)[1]
             quick = fast.answer(image, sparse, dense, multimask).iou
             assert torch.equal(plain, rated)
@@ -56,25 +57,32 @@ def test_it_rates_three_masks_and_never_one():
 def test_a_model_may_have_none():
     assert SamConfig().rater_hidden_dim == 0
     assert build_sam(NANO).mask_decoder.rater.mlp.layers[0].out_features == NANO.rater_hidden_dim
-    old = NANO.to_json().replace('"rater_hidden_dim": 24, ', "")
+    old = NANO.to_json().replace(f'"rater_hidden_dim": {NANO.rater_hidden_dim}, ', "")
     assert "rater" not in old and SamConfig.from_json(old).rater_hidden_dim == 0
 
 
 def test_its_loss_teaches_it_alone():
     torch.manual_seed(0)
-    rater = MaskRater(8)
+    rater = MaskRater(4, 8)
     logits = torch.cat([squares()[:, :1], squares()], dim=1).requires_grad_()
-    iou = torch.rand(1, 4, requires_grad=True)
-    answered = Answered(logits, iou, shown=torch.tensor([1]))
+    token, iou = torch.rand(1, 4, requires_grad=True), torch.rand(1, 3, requires_grad=True)
+    rated = rater(token, iou, logits[:, 1:])
     true = torch.zeros(1, 20, 20)
     true[0, 5:15, 5:15] = 1
-    loss = rater_loss(rater, answered, true, torch.tensor([True]))
-    rated = rater(iou[:, 1:], logits[:, 1:])
+    loss = rater_loss(rated, logits, true, torch.tensor([True]))
     assert loss.item() == pytest.approx(
         (rated - torch.tensor([[1, 1, 0.5]])).abs().mean().item(), abs=1e-6
     )
     loss.backward()
-    assert logits.grad is None and iou.grad is None
+    assert logits.grad is None and iou.grad is None and token.grad is None
     assert all(p.grad is not None for p in rater.parameters())
-    nothing = rater_loss(rater, answered, true, torch.tensor([False]))
+    nothing = rater_loss(rated, logits, true, torch.tensor([False]))
     assert nothing.item() == pytest.approx(rated.mean().item(), abs=1e-6)
+
+
+def test_it_sees_the_token_by_which_the_decoder_rates():
+    torch.manual_seed(0)
+    rater = MaskRater(4, 8)
+    token = torch.rand(2, 4)
+    first, second = rater(token, torch.full((2, 3), 0.5), squares().expand(2, -1, -1, -1))
+    assert not torch.allclose(first, second, atol=1e-4)

@@ -16,7 +16,6 @@ from napari_segment_anything.training.prompting import (
     Told,
     begin,
     prompted_rounds,
-    shown_mask,
 )
 from napari_segment_anything.training.views import Windows, draw_targets
 
@@ -160,7 +159,7 @@ class Answers:
             turn = len(self.told)
             logits = torch.stack([self.masks * k * turn for k in (4.0, 1.0, 2.0, 3.0)], dim=1)
             iou = torch.tensor([[0.99, 0.2, 0.7, 0.5]]).repeat(len(logits), 1)
-            shown = shown_mask(sam.mask_decoder, logits, iou, told.is_one_point)
+            shown = torch.full((len(iou),), 2 if told.is_one_point else 0)
             return Answered(logits, iou, shown)
 
         monkeypatch.setattr("napari_segment_anything.training.prompting.answers", answer)

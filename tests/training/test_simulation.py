@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from skimage.measure import regionprops
 
+from napari_segment_anything.modeling.mask_decoder import Drawn
 from napari_segment_anything.modeling.sizes import NANO, build_sam
 from napari_segment_anything.training import clicks, losses
 from napari_segment_anything.training.data import image_shares
-from napari_segment_anything.training.prompting import Answered, round_loss, shown_mask
+from napari_segment_anything.training.prompting import Answered, Told, answers, round_loss
 from napari_segment_anything.training.synthesis import (
     KINDS,
     clouds,
@@ -164,13 +167,22 @@ def test_of_a_kind_every_object_is_drawn_as_often():
 
 def test_the_shown_mask_is_what_the_decoder_rates_highest_once_drawn(monkeypatch):
     sam = build_sam(NANO)
-    logits, iou = torch.randn(2, 4, 8, 8), torch.tensor([[0.9, 0.8, 0.1, 0.2]]).expand(2, 4)
+    decoder = sam.mask_decoder
+    iou = torch.tensor([[0.9, 0.8, 0.1, 0.2]]).expand(2, 4)
+    drawn = Drawn(torch.randn(2, 4, 8, 8), iou, torch.zeros(2, 128))
     again = torch.tensor([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])
-    monkeypatch.setattr(sam.mask_decoder.rater, "forward", lambda iou, logits: again)
-    assert shown_mask(sam.mask_decoder, logits, iou, ambiguous=True).tolist() == [3, 1]
-    assert shown_mask(sam.mask_decoder, logits, iou, ambiguous=False).tolist() == [0, 0]
-    sam.mask_decoder.rater = None
-    assert shown_mask(sam.mask_decoder, logits, iou, ambiguous=True).tolist() == [1, 1]
+    monkeypatch.setattr(decoder, "predict_masks", lambda *_: drawn)
+    monkeypatch.setattr(decoder.rater, "forward", lambda token, iou, logits: again)
+    one = Told(torch.full((2, 1, 2), 50.0), torch.ones(2, 1, dtype=torch.int64))
+    two = one.with_points(torch.full((2, 2), 60.0), torch.zeros(2, dtype=torch.int64))
+    image = torch.zeros(2, 128, 32, 32)
+    answered = answers(sam, image, one, nullcontext)
+    assert answered.shown.tolist() == [3, 1] and answered.rated is again
+    corrected = answers(sam, image, two, nullcontext)
+    assert corrected.shown.tolist() == [0, 0] and corrected.rated is None
+    decoder.rater = None
+    answered = answers(sam, image, one, nullcontext)
+    assert answered.shown.tolist() == [1, 1] and answered.rated is None
 
 
 def test_the_mask_that_is_shown_is_trained_beside_the_best(masks):

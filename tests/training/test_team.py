@@ -51,7 +51,7 @@ def test_two_processes_learn_from_both_and_stay_alike(tmp_path):
 
 
 def test_a_deeper_nano_begins_where_a_shallower_one_ended(tmp_path):
-    shallow = replace(shallower(NANO, 1), settling_dim=0)
+    shallow = replace(shallower(NANO, 1), settling_dim=0, rater_hidden_dim=0)
     old = random_model(shallow).sam
     write_checkpoint(tmp_path / "old.safetensors", old, shallow)
     new = build_sam(NANO).eval()

@@ -209,7 +209,7 @@ class FastMaskDecoder:
                 tokens, pixels, iou = tokens[good], pixels[good], iou[good]
             drawn = self.draw(tokens, pixels, multimask).float()
             logits.append(drawn)
-            ratings.append(self.plain.rated_again(iou.float(), drawn))
+            ratings.append(self.plain.rated_again(tokens[:, 0], iou.float(), drawn))
             asked.append(good + start)
         return Answers(torch.cat(logits), torch.cat(ratings), torch.cat(asked))
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from .layers import MLP, LayerNorm2d
 from .mask_rater import MaskRater
+
+
+class Drawn(NamedTuple):
+    """All masks of B prompts, the single one first, as they are rated before any is seen.
+
+    ``logits`` (B, 4, 4h, 4w), ``iou`` (B, 4), and the ``token`` (B, C) that rates them.
+    """
+
+    logits: Tensor
+    iou: Tensor
+    token: Tensor
 
 
 class MaskDecoder(nn.Module):
@@ -70,18 +83,18 @@ class MaskDecoder(nn.Module):
         Returns:
             Logits (B, 3 or 1, 4h, 4w) and predicted IoU (B, 3 or 1).
         """
-        masks, iou = self.predict_masks(
+        drawn = self.predict_masks(
             image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings
         )
         chosen = slice(1, None) if multimask_output else slice(0, 1)
-        masks, iou = masks[:, chosen], iou[:, chosen]
-        return masks, self.rated_again(iou, masks)
+        masks, iou = drawn.logits[:, chosen], drawn.iou[:, chosen]
+        return masks, self.rated_again(drawn.token, iou, masks)
 
-    def rated_again(self, iou: Tensor, logits: Tensor) -> Tensor:
+    def rated_again(self, token: Tensor, iou: Tensor, logits: Tensor) -> Tensor:
         """Predicted IoU (B, 3 or 1) of drawn masks: three are rated anew where there is a rater."""
         if self.rater is None or iou.shape[1] == 1:
             return iou
-        rated: Tensor = self.rater(iou, logits)
+        rated: Tensor = self.rater(token, iou, logits)
         return rated
 
     def predict_masks(
@@ -90,11 +103,8 @@ class MaskDecoder(nn.Module):
         image_pe: Tensor,
         sparse_prompt_embeddings: Tensor,
         dense_prompt_embeddings: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """All masks, the single one first, and ratings before any is seen.
-
-        (B, 4, 4h, 4w) and (B, 4).
-        """
+    ) -> Drawn:
+        """All masks of B prompts; the arguments are `forward`'s."""
         batch = len(sparse_prompt_embeddings)
         outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([outputs.expand(batch, -1, -1), sparse_prompt_embeddings], dim=1)
@@ -110,4 +120,4 @@ class MaskDecoder(nn.Module):
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )
         masks = (weights @ upscaled.flatten(2)).unflatten(-1, upscaled.shape[-2:])
-        return masks, self.iou_prediction_head(tokens[:, 0])
+        return Drawn(masks, self.iou_prediction_head(tokens[:, 0]), tokens[:, 0])

@@ -9,32 +9,40 @@ from .layers import MLP
 
 STABLE_LOGIT = 1.0
 MASKS = 3
+LOOKS = 3 * MASKS + MASKS + MASKS
+"""Of a mask and of both others: rating, stability, size. Three overlaps. Which mask it is."""
 
 
 class MaskRater(nn.Module):
     """Predicted IoU of three masks -> better ones.
 
     The decoder rates its masks before they are drawn. What is seen in them says more: masks that
-    agree are right more often than masks that do not, and so are those with a sharp border.
+    agree are right more often than masks that do not, and so are those with a sharp border. The
+    token by which the decoder rates knows more than its four numbers, such as where the click was.
 
     Args:
+        token_dim: width of that token.
         hidden_dim: width of both hidden layers.
     """
 
-    def __init__(self, hidden_dim: int) -> None:
+    def __init__(self, token_dim: int, hidden_dim: int) -> None:
         super().__init__()
-        # Of a mask and of both others: rating, stability, size. Three overlaps. Which mask it is.
-        self.mlp = MLP(3 * MASKS + MASKS + MASKS, hidden_dim, 1, 3, sigmoid_output=True)
+        self.mlp = MLP(LOOKS + token_dim, hidden_dim, 1, 3, sigmoid_output=True)
 
-    def forward(self, iou: Tensor, logits: Tensor) -> Tensor:
-        """Predicted (B, 3) and drawn (B, 3, h, w) -> predicted again, (B, 3) in 0..1."""
-        seen = self.looks(iou, logits).to(next(self.mlp.parameters()).dtype)
-        out: Tensor = self.mlp(seen)[..., 0]
+    def forward(self, token: Tensor, iou: Tensor, logits: Tensor) -> Tensor:
+        """Token (B, C), predicted (B, 3) and drawn (B, 3, h, w) -> predicted again, (B, 3) in 0..1.
+
+        It is taught alone: no gradient goes back to what it sees.
+        """
+        with torch.no_grad():
+            looks = self.looks(iou, logits)
+            seen = torch.cat([looks, token[:, None].expand(-1, MASKS, -1).float()], dim=-1)
+        out: Tensor = self.mlp(seen.to(next(self.mlp.parameters()).dtype))[..., 0]
         return out.to(iou.dtype)
 
     @staticmethod
     def looks(iou: Tensor, logits: Tensor) -> Tensor:
-        """What is seen of each mask, (B, 3, 15): itself first, then the next, then the last."""
+        """How each mask looks, (B, 3, 15): itself first, then the next, then the last."""
         flat = logits.flatten(2)
         masks = (flat > 0).float()
         areas = masks.sum(-1)

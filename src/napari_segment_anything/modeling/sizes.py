@@ -196,7 +196,7 @@ NANO = SamConfig(
     mask_in_chans=32,
     iou_head_hidden_dim=128,
     settling_dim=48,
-    rater_hidden_dim=24,
+    rater_hidden_dim=48,
 )
 
 
@@ -246,7 +246,7 @@ def build_sam(config: SamConfig = VIT_B) -> Sam:
         iou_head_hidden_dim=config.iou_head_hidden_dim,
         fusion=fusion,
         settling=FusionBlock(dim, config.settling_dim) if config.settling_dim else None,
-        rater=MaskRater(config.rater_hidden_dim) if config.rater_hidden_dim else None,
+        rater=MaskRater(dim, config.rater_hidden_dim) if config.rater_hidden_dim else None,
     )
     return Sam(encoder, prompts, decoder, config.pixel_mean, config.pixel_std)
 

@@ -107,7 +107,7 @@ def begin_from(sam: Sam, path: Path) -> None:
     """Give a new `nano` the weights of an older one, which may lack some of its residual blocks.
 
     Such a block starts as an identity, so that the new model answers as the old one did. So does
-    the block after the transformer.
+    the block after the transformer. A second rating that is lacking is learnt from the beginning.
 
     Raises:
         ValueError: the file is of another model.
@@ -116,12 +116,17 @@ def begin_from(sam: Sam, path: Path) -> None:
     encoder = begun.config.encoder
     if isinstance(encoder, ConvConfig):
         encoder = dataclasses.replace(encoder, depths=ConvConfig.depths)
-    grown = dataclasses.replace(begun.config, encoder=encoder, settling_dim=NANO.settling_dim)
+    grown = dataclasses.replace(
+        begun.config,
+        encoder=encoder,
+        settling_dim=NANO.settling_dim,
+        rater_hidden_dim=NANO.rater_hidden_dim,
+    )
     deeper = set(begun.state_dict) - set(sam.state_dict())
     if deeper or grown != NANO:
         raise ValueError(
-            f"Expected weights of nano with its second rating in {path}, got others; teach it "
-            "to older ones with napari_segment_anything.training.rating."
+            f"Expected weights of nano in {path}, got others; a nano of more or larger blocks is "
+            "not made smaller."
         )
     sam.load_state_dict(begun.state_dict, strict=False)
 

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..modeling.mask_decoder import MaskDecoder
-from ..modeling.mask_rater import MaskRater
 from ..modeling.sam import Sam
 from .clicks import BOX_NOISE, correction_points, first_points, noised_boxes, tight_boxes
 from .losses import mask_iou, mask_loss
@@ -34,12 +32,14 @@ class Answered:
     """What a model answers of N objects.
 
     ``logits`` (N, 4, h, w), the single mask first; ``iou`` (N, 4), predicted before they are drawn;
-    ``shown`` (N,), which of them a person would see.
+    ``shown`` (N,), which of them a person would see. ``rated`` (N, 3) is the second rating of an
+    ambiguous prompt's masks, by a model that has one.
     """
 
     logits: Tensor
     iou: Tensor
     shown: Tensor
+    rated: Tensor | None = None
 
     def of_shown(self, values: Tensor) -> Tensor:
         """(N, 4, ...) -> (N, ...), those of the shown masks."""
@@ -47,7 +47,8 @@ class Answered:
 
     def rows(self, keep: Tensor) -> Answered:
         """Those of the objects at ``keep``."""
-        return Answered(self.logits[keep], self.iou[keep], self.shown[keep])
+        rated = None if self.rated is None else self.rated[keep]
+        return Answered(self.logits[keep], self.iou[keep], self.shown[keep], rated)
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ def answers(
 ) -> Answered:
     """All four masks of each object and their ratings, as float.
 
-    Prompts are encoded outside of ``autocast``: half precision would move them by pixels.
+    Of an ambiguous prompt the best rated of three masks is shown, else the single one. Prompts are
+    encoded outside of ``autocast``: half precision would move them by pixels.
     """
     where = image.device
     points = None
@@ -188,20 +190,13 @@ def answers(
     sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=logits)
     code = sam.prompt_encoder.get_dense_pe()
     with autocast():
-        masks, iou = sam.mask_decoder.predict_masks(image, code, sparse, dense)
-    masks, iou = masks.float(), iou.float()
-    return Answered(masks, iou, shown_mask(sam.mask_decoder, masks, iou, told.is_one_point))
-
-
-@torch.no_grad()
-def shown_mask(decoder: MaskDecoder, logits: Tensor, iou: Tensor, ambiguous: bool) -> Tensor:
-    """(N, 4, h, w), (N, 4) -> (N,): the best rated of three masks as in use, else the single one.
-
-    It says nothing of how the masks came about, so no gradient goes through it.
-    """
-    if not ambiguous:
-        return torch.zeros(len(iou), dtype=torch.int64, device=iou.device)
-    return 1 + decoder.rated_again(iou[:, 1:], logits[:, 1:]).argmax(1)
+        drawn = sam.mask_decoder.predict_masks(image, code, sparse, dense)
+    masks, iou = drawn.logits.float(), drawn.iou.float()
+    if not told.is_one_point:
+        return Answered(masks, iou, torch.zeros(len(iou), dtype=torch.int64, device=where))
+    again = sam.mask_decoder.rated_again(drawn.token, iou[:, 1:], masks[:, 1:])
+    rated = None if sam.mask_decoder.rater is None else again
+    return Answered(masks, iou, 1 + again.argmax(1), rated)
 
 
 def prompted_rounds(
@@ -234,8 +229,8 @@ def prompted_rounds(
         ambiguous = told.is_one_point
         answered = answers(sam, view.features[rows.to(where)], told, rules.autocast)
         loss = rules.judge(answered, true, real.to(where), ambiguous)
-        if ambiguous and sam.mask_decoder.rater is not None:
-            loss = loss + rater_loss(sam.mask_decoder.rater, answered, true, real.to(where))
+        if answered.rated is not None:
+            loss = loss + rater_loss(answered.rated, answered.logits, true, real.to(where))
         yield loss
         answer = answered.of_shown(answered.logits).detach()
         tally.add(f"{name} {turn}", mask_iou(answer, true)[real.to(where)])
@@ -278,14 +273,14 @@ def interactive_loss(
     return sum(losses, features.new_zeros(()))
 
 
-def rater_loss(rater: MaskRater, answered: Answered, true: Tensor, real: Tensor) -> Tensor:
-    """How far the three masks, rated again, are from their IoU with ``true``, which is 0 if unreal.
+def rater_loss(rated: Tensor, logits: Tensor, true: Tensor, real: Tensor) -> Tensor:
+    """How far three of four masks' second ratings (N, 3) are from their IoU with ``true``.
 
-    It teaches the rater alone.
+    ``logits`` (N, 4, h, w), ``true`` (N, h, w); the IoU of rows that are not ``real`` is 0.
     """
-    logits, iou = answered.logits[:, 1:].detach(), answered.iou[:, 1:].detach()
-    true_iou = mask_iou(logits, true[:, None].expand_as(logits)) * real[:, None]
-    return F.l1_loss(rater(iou, logits), true_iou)
+    three = logits[:, 1:].detach()
+    true_iou = mask_iou(three, true[:, None].expand_as(three)) * real[:, None]
+    return F.l1_loss(rated, true_iou)
 
 
 def round_loss(answered: Answered, true: Tensor, real: Tensor, ambiguous: bool) -> Tensor:
