@@ -73,6 +73,16 @@ def answer(sam, pixels, point):
     return sam.mask_decoder.predict_masks(sam.image_encoder(pixels), code, sparse, dense)
 
 
+@pytest.mark.parametrize(
+    "change", [{"settling_dim": 32}, {"rater_hidden_dim": 24}], ids=["settling", "rater"]
+)
+def test_a_nano_whose_blocks_have_another_size_is_refused(tmp_path, change):
+    other = replace(NANO, **change)
+    write_checkpoint(tmp_path / "other.safetensors", random_model(other).sam, other)
+    with pytest.raises(ValueError, match="none of another size"):
+        begin_from(build_sam(NANO), tmp_path / "other.safetensors")
+
+
 def test_a_nano_of_more_blocks_is_refused(tmp_path):
     deep = shallower(NANO, -1)
     write_checkpoint(tmp_path / "deep.safetensors", random_model(deep).sam, deep)

@@ -51,6 +51,23 @@ def iou_of(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return np.count_nonzero(a & b) / union if union else 1.0
 
 
+def iou_in_place(
+    mask: NDArray[np.bool_],
+    origin_yx: NDArray[np.integer],
+    labels: NDArray[np.integer],
+    label: int,
+    area_px: int,
+) -> float:
+    """IoU of a mask (h, w), whose first pixel is at ``origin_yx``, with an object of (H, W) labels.
+
+    The object has ``area_px`` pixels, some of which may lie outside of the mask's part.
+    """
+    y, x = origin_yx
+    here = labels[y : y + mask.shape[0], x : x + mask.shape[1]] == label
+    shared = np.count_nonzero(mask & here)
+    return shared / (np.count_nonzero(mask) + area_px - shared)
+
+
 def overlaps_of(found: NDArray[np.integer], true: NDArray[np.integer]) -> Overlaps:
     """Two label images (H, W), 0 background, any ids -> their overlaps.
 

@@ -119,14 +119,14 @@ def begin_from(sam: Sam, path: Path) -> None:
     grown = dataclasses.replace(
         begun.config,
         encoder=encoder,
-        settling_dim=NANO.settling_dim,
-        rater_hidden_dim=NANO.rater_hidden_dim,
+        settling_dim=begun.config.settling_dim or NANO.settling_dim,
+        rater_hidden_dim=begun.config.rater_hidden_dim or NANO.rater_hidden_dim,
     )
     deeper = set(begun.state_dict) - set(sam.state_dict())
     if deeper or grown != NANO:
         raise ValueError(
-            f"Expected weights of nano in {path}, got others; a nano of more or larger blocks is "
-            "not made smaller."
+            f"Expected weights of nano in {path}, got others; it may lack blocks, but has none of "
+            "another size."
         )
     sam.load_state_dict(begun.state_dict, strict=False)
 

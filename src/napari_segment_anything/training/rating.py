@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..evaluation.interactive import centre_xy
+from ..evaluation.matching import iou_in_place
 from ..inference.decoding import DecodedMasks, ModelPrompts, decode, decode_points
 from ..inference.model import Model
 from ..inference.predictor import encode
@@ -28,6 +29,7 @@ from ..modeling.sizes import NANO
 from ..structures import Embedding
 from ..zoo.checkpoint import read_checkpoint, write_checkpoint
 from ..zoo.loader import load_model
+from .crops import turned
 from .data import load_folder
 from .synthesis import Rng, Scene
 
@@ -103,14 +105,11 @@ def _true_iou(found: DecodedMasks, labels: Labels, wanted: Sequence[int]) -> Ten
     sizes = np.bincount(labels.ravel())
     iou = np.zeros(found.iou.numel(), np.float32)
     for stack in found.select(torch.ones_like(found.iou, dtype=torch.bool)).stacks():
-        for logits, (y, x), i in zip(stack.logits, stack.origins_yx, stack.index, strict=True):
+        masks = (stack.logits > 0).cpu().numpy()
+        for mask, origin_yx, i in zip(masks, stack.origins_yx, stack.index, strict=True):
             label = wanted[i // found.iou.shape[1]]
-            if label == 0:
-                continue
-            mask = (logits > 0).cpu().numpy()
-            here = labels[y : y + mask.shape[0], x : x + mask.shape[1]] == label
-            shared = np.count_nonzero(mask & here)
-            iou[i] = shared / (np.count_nonzero(mask) + sizes[label] - shared)
+            if label:
+                iou[i] = iou_in_place(mask, origin_yx, labels, label, sizes[label])
     return torch.from_numpy(iou).view(found.iou.shape)
 
 
@@ -149,13 +148,6 @@ def fit_rater(clicked: Clicked, hidden_dim: int, seed: int = 0) -> MaskRater:
     off = (rater.mlp(clicked.seen)[..., 0] - clicked.iou).abs().mean()
     log.info("%d clicks, off by %.3f", len(clicked.iou), float(off.detach()))
     return rater
-
-
-def turned(scene: Scene, rng: Rng) -> Scene:
-    """The scene by some quarter turns, mirrored or not."""
-    turns, step = int(rng.integers(4)), int(rng.choice([-1, 1]))
-    image, labels = (np.rot90(m, turns)[:, ::step] for m in (scene.image, scene.labels))
-    return Scene(np.ascontiguousarray(image), np.ascontiguousarray(labels), scene.kind)
 
 
 def teach(

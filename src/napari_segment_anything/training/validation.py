@@ -18,6 +18,7 @@ from skimage.segmentation import find_boundaries
 from torch.nn import functional as F
 
 from ..evaluation.interactive import centre_xy
+from ..evaluation.matching import iou_in_place
 from ..inference.decoding import DecodedMasks, ModelPrompts, decode, decode_points
 from ..inference.model import Model
 from ..inference.predictor import encode
@@ -174,15 +175,13 @@ def _ious(
     ious = np.zeros(len(ids))
     for stack in decoded.select(best).stacks():
         masks = (stack.logits > 0).cpu().numpy()
-        for mask, (y, x), i in zip(masks, stack.origins_yx, stack.index, strict=True):
+        for mask, origin_yx, i in zip(masks, stack.origins_yx, stack.index, strict=True):
             which = int(decoded.asked[i])
-            place = slice(y, y + mask.shape[0]), slice(x, x + mask.shape[1])
-            true = asked.scene.labels[place] == ids[which]
-            both = np.count_nonzero(mask & true)
             area = asked.areas[asked.ids == ids[which]][0]
-            ious[which] = both / (np.count_nonzero(mask) + area - both)
+            ious[which] = iou_in_place(mask, origin_yx, asked.scene.labels, ids[which], area)
             if found is not None:
-                found[place][mask] = ids[which]
+                y, x = origin_yx
+                found[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = ids[which]
     return ious
 
 
